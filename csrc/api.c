@@ -1,0 +1,367 @@
+/* The public functions: check the arguments, decide how the work is shared out, call through the kernel table. */
+#include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fusedlstm.h"
+#include "kernels/kernels.h"
+
+/* Every check ends in one of these; `name` is that of the offending field. */
+static int refuse(const char **error, const char *name, int status) {
+    if (error) *error = name;
+    return status;
+}
+#define REQUIRE(condition, name)                                                                                       \
+    do {                                                                                                               \
+        if (!(condition)) return refuse(error, name, FUSEDLSTM_INVALID);                                               \
+    } while (0)
+#define REQUIRE_SUPPORTED(condition, name)                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) return refuse(error, name, FUSEDLSTM_UNSUPPORTED);                                           \
+    } while (0)
+#define REQUIRE_OK(call)                                                                                               \
+    do {                                                                                                               \
+        int status_ = (call);                                                                                          \
+        if (status_ != FUSEDLSTM_OK) return status_;                                                                   \
+    } while (0)
+
+enum { BUFFER_ALIGNMENT = 64 };
+
+static int dtype_valid(int dtype) {
+    return dtype == FUSEDLSTM_FLOAT32 || dtype == FUSEDLSTM_FLOAT64;
+}
+static size_t size_of(int dtype) {
+    return dtype == FUSEDLSTM_FLOAT32 ? sizeof(float) : sizeof(double);
+}
+static int aligned(const void *pointer, size_t alignment) {
+    return (uintptr_t)pointer % alignment == 0;
+}
+/* An optional array of elements; a needed one is also not NULL. */
+static int array(const void *pointer, int dtype) {
+    return aligned(pointer, size_of(dtype));
+}
+static int needed(const void *pointer, int dtype, int64_t elements) {
+    return elements == 0 || (pointer && array(pointer, dtype));
+}
+static int buffer(const void *pointer, size_t size) {
+    return size == 0 || (pointer && aligned(pointer, BUFFER_ALIGNMENT));
+}
+/* Addresses stay far from the ends of the address space. */
+static int stride_fits(int64_t stride, int64_t count) {
+    int64_t limit = INT64_MAX / 64 / (count > 0 ? count : 1);
+    return count <= 1 || (stride >= -limit && stride <= limit);
+}
+/* Rows that are written must not run into each other. */
+static int stride_separates(int64_t stride, int64_t count, int64_t width) {
+    return stride_fits(stride, count) && (count <= 1 || stride >= width || stride <= -width);
+}
+
+/* ------------------------------------------------------------------------------------------------------- machine */
+
+static atomic_int threads_set;
+
+int fusedlstm_num_threads(void) {
+    return team_threads(atomic_load(&threads_set));
+}
+
+int fusedlstm_set_num_threads(int threads) {
+    if (threads < 0 || threads > 1024) return FUSEDLSTM_INVALID;
+    atomic_store(&threads_set, threads);
+    return FUSEDLSTM_OK;
+}
+
+static int threads_for(int requested) {
+    return team_threads(requested > 0 ? requested : atomic_load(&threads_set));
+}
+
+/* ---------------------------------------------------------------------------------------------------------- LSTM */
+
+static int gate_activation(int activation) {
+    return activation >= FUSEDLSTM_LINEAR && activation <= FUSEDLSTM_SOFTPLUS;
+}
+
+static int check_layer(const struct fusedlstm_lstm *layer, const char **error) {
+    REQUIRE(layer, "layer");
+    REQUIRE(dtype_valid(layer->dtype), "dtype");
+    REQUIRE(layer->batch >= 0 && layer->batch <= INT32_MAX, "batch");
+    REQUIRE(layer->steps >= 0 && layer->steps <= INT32_MAX, "steps");
+    REQUIRE(layer->batch == 0 || layer->steps <= INT32_MAX / layer->batch, "steps");
+    REQUIRE(layer->inputs >= 0 && layer->inputs <= INT32_MAX, "inputs");
+    REQUIRE(layer->units >= 1 && layer->units <= INT32_MAX, "units");
+    /* Every buffer is smaller than this, so sizes computed later do not overflow. */
+    double width = (double)layer->units + 64, rows = (double)layer->batch * ((double)layer->steps + 128) + 256;
+    double largest = 64 * width * (rows + (double)layer->inputs + width);
+    REQUIRE(largest < 1e18, "units");
+    REQUIRE(gate_activation(layer->activation), "activation");
+    REQUIRE(gate_activation(layer->recurrent_activation), "recurrent_activation");
+    REQUIRE(layer->flags >= 0 && layer->flags < 2 * FUSEDLSTM_NO_OUTPUT_ACTIVATION, "flags");
+    REQUIRE(layer->threads >= 0, "threads");
+    REQUIRE(layer->cell_clip >= 0, "cell_clip"); /* false for NaN */
+    REQUIRE_SUPPORTED(layer->flags < FUSEDLSTM_COUPLED_GATES, "flags");
+    REQUIRE_SUPPORTED(layer->cell_clip == 0, "cell_clip");
+    return kernels_in_use(layer->dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
+}
+
+size_t fusedlstm_lstm_packed_size(const struct fusedlstm_lstm *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_packed_size(layer);
+}
+size_t fusedlstm_lstm_saved_size(const struct fusedlstm_lstm *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_saved_size(layer);
+}
+size_t fusedlstm_lstm_forward_workspace_size(const struct fusedlstm_lstm *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_forward_workspace_size(layer);
+}
+size_t fusedlstm_lstm_backward_workspace_size(const struct fusedlstm_lstm *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_backward_workspace_size(layer);
+}
+
+int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, const void *recurrent,
+                        const void *bias, void *packed, const char **error) {
+    REQUIRE_OK(check_layer(layer, error));
+    REQUIRE(needed(kernel, layer->dtype, layer->inputs), "kernel");
+    REQUIRE(needed(recurrent, layer->dtype, layer->units), "recurrent");
+    REQUIRE(array(bias, layer->dtype), "bias");
+    REQUIRE(buffer(packed, 1), "packed");
+    kernels_in_use(layer->dtype)->lstm_pack(layer, kernel, recurrent, bias, packed);
+    return FUSEDLSTM_OK;
+}
+
+static int stamp_of_packed(const void *packed, const struct fusedlstm_lstm *layer) {
+    const struct stamp *s = packed;
+    int training = (layer->flags & FUSEDLSTM_TRAINING) != 0;
+    return s->kind == STAMP_PACKED && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
+           s->dtype == layer->dtype && s->inputs == layer->inputs && s->units == layer->units && s->training >= training;
+}
+
+static int stamp_of_saved(const void *saved, const struct fusedlstm_lstm *layer) {
+    const struct stamp *s = saved;
+    return s->kind == STAMP_SAVED && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
+           s->dtype == layer->dtype && s->batch == layer->batch && s->steps == layer->steps &&
+           s->inputs == layer->inputs && s->units == layer->units;
+}
+
+/* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
+ * are so large that each member should read only its part of them, they share out units and meet at every step. */
+static void plan(struct lstm_job *job, double work_of_call) {
+    /* A thread is worth waking for this many flops, a meeting at every step for that many (about 3 us and 10 us). */
+    const double per_thread = 3e5, per_meeting = 1e6;
+    const struct fusedlstm_lstm *layer = job->layer;
+    double width = (double)layer->units, inner = (double)layer->inputs + width;
+    double work_of_step = 8 * (double)layer->batch * width * inner;
+    double weight_bytes = 4 * width * inner * (double)size_of(layer->dtype);
+    int threads = threads_for(layer->threads);
+    if (work_of_call / per_thread < threads) threads = (int)(work_of_call / per_thread);
+    int large = weight_bytes > 2e6 && work_of_step / threads > per_meeting;
+    job->split_units = large || layer->batch < threads;
+    if (job->split_units && work_of_step / threads < per_meeting / 8) threads = 1;
+    job->threads = threads > 1 ? threads : 1;
+    if (job->threads == 1) job->split_units = 0;
+}
+
+int fusedlstm_lstm_forward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_forward *args,
+                           const char **error) {
+    REQUIRE_OK(check_layer(layer, error));
+    REQUIRE(args, "args");
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
+    int training = (layer->flags & FUSEDLSTM_TRAINING) != 0, last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
+    REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
+    REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
+    REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
+    REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
+    REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
+    REQUIRE(array(args->h0, layer->dtype), "h0");
+    REQUIRE(array(args->c0, layer->dtype), "c0");
+    REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
+    REQUIRE(array(args->y, layer->dtype), "y");
+    REQUIRE(!args->y || stride_separates(args->y_batch_stride, last_step || T > 0 ? B : 0, H), "y_batch_stride");
+    REQUIRE(!args->y || last_step || stride_separates(args->y_step_stride, B > 0 ? T : 0, H), "y_step_stride");
+    REQUIRE(array(args->h, layer->dtype), "h");
+    REQUIRE(array(args->c, layer->dtype), "c");
+    REQUIRE(training ? buffer(args->saved, 1) : !args->saved, "saved");
+    REQUIRE(buffer(args->workspace, fusedlstm_lstm_forward_workspace_size(layer)), "workspace");
+    REQUIRE_SUPPORTED(!args->input_dropout, "input_dropout");
+    REQUIRE_SUPPORTED(!args->recurrent_dropout, "recurrent_dropout");
+    REQUIRE_SUPPORTED(!args->peepholes, "peepholes");
+
+    struct lstm_job job = {.layer = layer, .forward = args};
+    plan(&job, 8.0 * (double)B * (double)T * (double)H * (double)(I + H));
+    team_run(job.threads, kernels_in_use(layer->dtype)->lstm_forward, &job);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_backward *args,
+                            const char **error) {
+    REQUIRE_OK(check_layer(layer, error));
+    REQUIRE(args, "args");
+    REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
+    int last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
+    REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
+    REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
+    REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
+    REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
+    REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
+    REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
+    REQUIRE(buffer(args->saved, 1) && stamp_of_saved(args->saved, layer), "saved");
+    REQUIRE(array(args->d_y, layer->dtype), "d_y");
+    REQUIRE(!args->d_y || stride_fits(args->d_y_batch_stride, B), "d_y_batch_stride");
+    REQUIRE(!args->d_y || last_step || stride_fits(args->d_y_step_stride, T), "d_y_step_stride");
+    REQUIRE(array(args->d_h, layer->dtype), "d_h");
+    REQUIRE(array(args->d_c, layer->dtype), "d_c");
+    REQUIRE(array(args->d_x, layer->dtype), "d_x");
+    REQUIRE(!args->d_x || stride_separates(args->d_x_batch_stride, T > 0 ? B : 0, I), "d_x_batch_stride");
+    REQUIRE(!args->d_x || stride_separates(args->d_x_step_stride, B > 0 ? T : 0, I), "d_x_step_stride");
+    REQUIRE(array(args->d_kernel, layer->dtype), "d_kernel");
+    REQUIRE(array(args->d_recurrent, layer->dtype), "d_recurrent");
+    REQUIRE(array(args->d_bias, layer->dtype), "d_bias");
+    REQUIRE(array(args->d_h0, layer->dtype), "d_h0");
+    REQUIRE(array(args->d_c0, layer->dtype), "d_c0");
+    REQUIRE(buffer(args->workspace, fusedlstm_lstm_backward_workspace_size(layer)), "workspace");
+    REQUIRE_SUPPORTED(!args->input_dropout, "input_dropout");
+    REQUIRE_SUPPORTED(!args->recurrent_dropout, "recurrent_dropout");
+    REQUIRE_SUPPORTED(!args->peepholes, "peepholes");
+    REQUIRE_SUPPORTED(!args->d_peepholes, "d_peepholes");
+
+    struct lstm_job job = {.layer = layer, .backward = args};
+    plan(&job, 16.0 * (double)B * (double)T * (double)H * (double)(I + H));
+    team_run(job.threads, kernels_in_use(layer->dtype)->lstm_backward, &job);
+    return FUSEDLSTM_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ around the layer */
+
+static int check_matmul(const struct fusedlstm_matmul *m, const char **error) {
+    REQUIRE(m, "args");
+    REQUIRE(dtype_valid(m->dtype), "dtype");
+    REQUIRE(m->rows >= 0 && m->rows < INT64_MAX / 2, "rows");
+    REQUIRE(m->inner >= 0 && m->inner < INT64_MAX / 2, "inner");
+    REQUIRE(m->columns >= 0 && m->columns < INT64_MAX / 2, "columns");
+    double rows = (double)m->rows, inner = (double)m->inner, columns = (double)m->columns + 64;
+    REQUIRE(rows * inner < 1e17 && rows * columns < 1e17, "rows");
+    REQUIRE(inner * columns < 1e17, "columns");
+    REQUIRE(m->threads >= 0, "threads");
+    return kernels_in_use(m->dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
+}
+
+size_t fusedlstm_matmul_workspace_size(const struct fusedlstm_matmul *args) {
+    return check_matmul(args, NULL) ? 0 : kernels_in_use(args->dtype)->matmul_workspace_size(args);
+}
+
+int fusedlstm_matmul(const struct fusedlstm_matmul *args, const char **error) {
+    REQUIRE_OK(check_matmul(args, error));
+    REQUIRE(needed(args->a, args->dtype, args->rows * args->inner), "a");
+    REQUIRE(needed(args->b, args->dtype, args->inner * args->columns), "b");
+    REQUIRE(array(args->bias, args->dtype), "bias");
+    REQUIRE(needed(args->out, args->dtype, args->rows * args->columns), "out");
+    REQUIRE(stride_fits(args->a_row_stride, args->rows), "a_row_stride");
+    REQUIRE(stride_fits(args->a_column_stride, args->inner), "a_column_stride");
+    REQUIRE(stride_fits(args->b_row_stride, args->inner), "b_row_stride");
+    REQUIRE(stride_fits(args->b_column_stride, args->columns), "b_column_stride");
+    REQUIRE(stride_separates(args->out_row_stride, args->rows, args->columns), "out_row_stride");
+    REQUIRE(buffer(args->workspace, fusedlstm_matmul_workspace_size(args)), "workspace");
+
+    const double per_thread = 3e5; /* as in plan() */
+    double work = 2 * (double)args->rows * (double)args->inner * (double)args->columns;
+    int threads = threads_for(args->threads);
+    if (work / per_thread < threads) threads = (int)(work / per_thread);
+    team_run(threads, kernels_in_use(args->dtype)->matmul, (void *)(uintptr_t)args);
+    return FUSEDLSTM_OK;
+}
+
+/* What the elementwise calls have in common. */
+static int check_elements(int dtype, int64_t n, const char **error) {
+    REQUIRE(dtype_valid(dtype), "dtype");
+    REQUIRE(n >= 0 && n < INT64_MAX / 64, "n");
+    return kernels_in_use(dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
+}
+
+int fusedlstm_activation_forward(int dtype, int activation, int64_t n, const void *x, void *y, const char **error) {
+    REQUIRE_OK(check_elements(dtype, n, error));
+    REQUIRE(activation >= FUSEDLSTM_LINEAR && activation <= FUSEDLSTM_EXP, "activation");
+    REQUIRE(needed(x, dtype, n), "x");
+    REQUIRE(needed(y, dtype, n), "y");
+    struct float_state state = float_state_enter();
+    kernels_in_use(dtype)->activation_forward(activation, n, x, y);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_activation_backward(int dtype, int activation, int64_t n, const void *y, const void *d_y, void *d_x,
+                                  const char **error) {
+    REQUIRE_OK(check_elements(dtype, n, error));
+    REQUIRE(activation >= FUSEDLSTM_LINEAR && activation <= FUSEDLSTM_EXP, "activation");
+    REQUIRE(needed(y, dtype, n), "y");
+    REQUIRE(needed(d_y, dtype, n), "d_y");
+    REQUIRE(needed(d_x, dtype, n), "d_x");
+    struct float_state state = float_state_enter();
+    kernels_in_use(dtype)->activation_backward(activation, n, y, d_y, d_x);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_embedding_gradient(int dtype, int64_t n, int64_t rows, int64_t width, const int64_t *ids,
+                                 const void *d_out, void *d_table, const char **error) {
+    REQUIRE_OK(check_elements(dtype, n, error));
+    REQUIRE(rows >= 0, "rows");
+    REQUIRE(width >= 0 && (width == 0 || (n < INT64_MAX / 64 / width && rows < INT64_MAX / 64 / width)), "width");
+    REQUIRE(n == 0 || (ids && aligned(ids, sizeof(int64_t))), "ids");
+    REQUIRE(needed(d_out, dtype, n * width), "d_out");
+    REQUIRE(needed(d_table, dtype, rows * width), "d_table");
+    for (int64_t k = 0; k < n; k++) REQUIRE(ids[k] >= 0 && ids[k] < rows, "ids");
+    struct float_state state = float_state_enter();
+    kernels_in_use(dtype)->embedding_gradient(n, width, ids, d_out, d_table);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}
+
+static int check_update(const struct fusedlstm_update *u, const char **error) {
+    REQUIRE(u, "update");
+    REQUIRE_OK(check_elements(u->dtype, u->n, error));
+    REQUIRE(needed(u->w, u->dtype, u->n), "w");
+    REQUIRE(needed(u->g, u->dtype, u->n), "g");
+    REQUIRE(isfinite(u->learning_rate), "learning_rate");
+    REQUIRE(isfinite(u->decay), "decay");
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_sgd_update(const struct fusedlstm_update *update, void *velocity, double momentum, int nesterov,
+                         const char **error) {
+    REQUIRE_OK(check_update(update, error));
+    REQUIRE(isfinite(momentum), "momentum");
+    REQUIRE(array(velocity, update->dtype) && (momentum == 0 || needed(velocity, update->dtype, update->n)), "velocity");
+    struct float_state state = float_state_enter();
+    kernels_in_use(update->dtype)->sgd_update(update, velocity, momentum, nesterov);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_rmsprop_update(const struct fusedlstm_update *update, void *mean_square, void *average, void *velocity,
+                             double rho, double momentum, double epsilon, const char **error) {
+    REQUIRE_OK(check_update(update, error));
+    REQUIRE(needed(mean_square, update->dtype, update->n), "mean_square");
+    REQUIRE(array(average, update->dtype), "average");
+    REQUIRE(array(velocity, update->dtype), "velocity");
+    REQUIRE(isfinite(rho), "rho");
+    REQUIRE(isfinite(momentum), "momentum");
+    REQUIRE(isfinite(epsilon), "epsilon");
+    struct float_state state = float_state_enter();
+    kernels_in_use(update->dtype)->rmsprop_update(update, mean_square, average, velocity, rho, momentum, epsilon);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_adam_update(const struct fusedlstm_update *update, void *m, void *v, void *v_max, double beta_1,
+                          double beta_2, double epsilon, const char **error) {
+    REQUIRE_OK(check_update(update, error));
+    REQUIRE(needed(m, update->dtype, update->n), "m");
+    REQUIRE(needed(v, update->dtype, update->n), "v");
+    REQUIRE(array(v_max, update->dtype), "v_max");
+    REQUIRE(isfinite(beta_1), "beta_1");
+    REQUIRE(isfinite(beta_2), "beta_2");
+    REQUIRE(isfinite(epsilon), "epsilon");
+    struct float_state state = float_state_enter();
+    kernels_in_use(update->dtype)->adam_update(update, m, v, v_max, beta_1, beta_2, epsilon);
+    float_state_leave(state);
+    return FUSEDLSTM_OK;
+}

@@ -1,0 +1,238 @@
+/* fusedlstm: fused recurrent-network kernels for CPUs. The public C API.
+ *
+ * This header is the contract between the kernels and everything above them, and the only list of declarations:
+ * the Python binding is generated from it (csrc/cffi_build.py reads all lines that are not preprocessor lines).
+ *
+ * Shapes are written in the letters
+ *     B batch    T steps    I inputs (features of a step)    H units (width of the state)
+ * row-major, the last axis contiguous. Where a buffer may have gaps, explicit strides are given, counted in elements
+ * (not bytes) and possibly negative: time runs backwards when the pointer is at the last step and the step stride
+ * is negative, so neither batch-major, time-major nor reversed data is ever copied.
+ *
+ * Rules that hold for every function:
+ *   - The caller owns all memory. *_size() functions tell how many bytes a buffer needs, 0 for impossible sizes.
+ *   - Arguments are checked before anything is written. A refused call returns a status other than FUSEDLSTM_OK,
+ *     has changed nothing, and stores the name of the first offending field in *error (a string constant) if `error`
+ *     is not NULL.
+ *   - Nothing aborts, prints or exits. The worker threads are started by the first call that uses more than one.
+ *   - Any number of threads may call at the same time, on different output buffers.
+ *   - Denormal numbers are read and written as zero inside a call; the caller's floating-point environment is
+ *     restored. NaN and Inf stay in their own row of the batch.
+ *   - On one instruction set, results are the same to the bit for any number of threads.
+ *   - Unless said otherwise, pointers may not alias and must be aligned to their element type.
+ */
+#ifndef FUSEDLSTM_H
+#define FUSEDLSTM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef FUSEDLSTM_API
+#if defined(_WIN32) && defined(FUSEDLSTM_SHARED)
+#define FUSEDLSTM_API __declspec(dllimport)
+#else
+#define FUSEDLSTM_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum fusedlstm_status {
+    FUSEDLSTM_OK = 0,
+    FUSEDLSTM_INVALID = 1,     /* an argument is out of its domain: *error names it */
+    FUSEDLSTM_UNSUPPORTED = 2, /* declared here, not implemented yet: *error names it */
+    FUSEDLSTM_NO_ISA = 3       /* this machine cannot run the instruction set asked for */
+};
+
+enum fusedlstm_dtype { FUSEDLSTM_FLOAT32 = 0, FUSEDLSTM_FLOAT64 = 1 };
+
+/* y = activation(x); the derivative is always taken from y, so only outputs are kept for backward. */
+enum fusedlstm_activation {
+    FUSEDLSTM_LINEAR = 0,       /* x */
+    FUSEDLSTM_TANH = 1,         /* float32 within 2 ULP, float64 within 4 */
+    FUSEDLSTM_SIGMOID = 2,      /* 1 / (1 + exp(-x)); float32 within 2 ULP, float64 within 4 */
+    FUSEDLSTM_RELU = 3,         /* max(x, 0) */
+    FUSEDLSTM_HARD_SIGMOID = 4, /* clip(x / 6 + 1/2, 0, 1) */
+    FUSEDLSTM_SOFTSIGN = 5,     /* x / (1 + |x|) */
+    FUSEDLSTM_ELU = 6,          /* x > 0 ? x : exp(x) - 1 */
+    FUSEDLSTM_SOFTPLUS = 7,     /* log(1 + exp(x)) */
+    FUSEDLSTM_EXP = 8           /* exp(x); elementwise calls only, not a gate */
+};
+
+/* ------------------------------------------------------------------------------------------------ the machine */
+
+/* "v2", "v3", "v4" (x86-64 levels), "neon" or "generic": the instruction set in use. It is chosen at the first call:
+ * FUSEDLSTM_ISA in the environment if the machine has it, else the best one. Never NULL. */
+FUSEDLSTM_API const char *fusedlstm_isa(void);
+
+/* Forces one, NULL for the best. Packed weights and saved activations made under another one are not usable after.
+ * Not to be called while another thread is inside a call. FUSEDLSTM_NO_ISA leaves everything as it was. */
+FUSEDLSTM_API int fusedlstm_set_isa(const char *isa);
+
+/* Name number `index` (from 0) of those that were compiled in and that this machine can run, best first; else NULL. */
+FUSEDLSTM_API const char *fusedlstm_available_isa(int index);
+
+/* How many threads a call with threads = 0 may use: the number set here, else FUSEDLSTM_NUM_THREADS, else the smaller
+ * of the CPUs in the affinity mask and the cgroup's CPU quota rounded down; at least 1. */
+FUSEDLSTM_API int fusedlstm_num_threads(void);
+
+/* 0 returns to the default. Values below 0 and above 1024 are refused. */
+FUSEDLSTM_API int fusedlstm_set_num_threads(int threads);
+
+/* ------------------------------------------------------------------------------------------------------- LSTM */
+
+/* For each step, with the gates in the order i f c o (Keras's):
+ *     [zi zf zc zo] = x W + h' U + b           W (I,4H), U (H,4H), b (4H); h', c' are the previous state
+ *     i = recurrent_activation(zi)   f = recurrent_activation(zf)   o = recurrent_activation(zo)
+ *     g = activation(zc)             c = f c' + i g                 h = o activation(c)
+ * (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000.)
+ *
+ * A masked step of a row carries h and c over; its output is the previous output, zero if there was none, and always
+ * zero with FUSEDLSTM_ZERO_OUTPUT_FOR_MASK. */
+enum fusedlstm_lstm_flags {
+    FUSEDLSTM_TRAINING = 1,             /* keep in `saved` what backward needs */
+    FUSEDLSTM_LAST_STEP = 2,            /* y and d_y are (B,H): the output of the last step only */
+    FUSEDLSTM_ZERO_OUTPUT_FOR_MASK = 4, /* see above */
+    FUSEDLSTM_COUPLED_GATES = 8,        /* f = 1 - i (CIFG); unsupported yet */
+    FUSEDLSTM_NO_INPUT_GATE = 16,       /* i = 1 (NIG); unsupported yet */
+    FUSEDLSTM_NO_FORGET_GATE = 32,      /* f = 1 (NFG); unsupported yet */
+    FUSEDLSTM_NO_OUTPUT_GATE = 64,      /* o = 1 (NOG); unsupported yet */
+    FUSEDLSTM_NO_INPUT_ACTIVATION = 128, /* g = zc (NIAF); unsupported yet */
+    FUSEDLSTM_NO_OUTPUT_ACTIVATION = 256 /* h = o c (NOAF); unsupported yet */
+};
+
+/* Sizes and options of one call; forward and backward of one call get the same. */
+struct fusedlstm_lstm {
+    int64_t batch, steps, inputs, units; /* B, T, I >= 0, H >= 1 */
+    int32_t dtype;                       /* enum fusedlstm_dtype: of every void pointer below */
+    int32_t activation;                  /* of the candidate and of c: LINEAR ... SOFTPLUS */
+    int32_t recurrent_activation;        /* of the gates: LINEAR ... SOFTPLUS */
+    int32_t flags;                       /* enum fusedlstm_lstm_flags */
+    int32_t threads;                     /* 0: fusedlstm_num_threads(); small calls use fewer */
+    double cell_clip;                    /* c is clipped to +-cell_clip; 0: not clipped. Unsupported yet */
+};
+
+/* The weights in the order in which the kernels read them. Packing is the only step that reads Keras's layout; a pack
+ * serves any batch and steps, until the weights change. A pack for TRAINING also holds the transposed weights. */
+FUSEDLSTM_API size_t fusedlstm_lstm_packed_size(const struct fusedlstm_lstm *layer);
+FUSEDLSTM_API int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, /* (I,4H) */
+                                      const void *recurrent,                                  /* (H,4H) */
+                                      const void *bias,   /* (4H,), NULL for none */
+                                      void *packed,       /* packed_size bytes, aligned to 64 */
+                                      const char **error);
+
+/* `saved` (only with TRAINING) goes from forward to backward, which destroys it; h, c and the gates, no more.
+ * `workspace` is scratch, not kept between calls. Forward's is the smaller one without TRAINING. */
+FUSEDLSTM_API size_t fusedlstm_lstm_saved_size(const struct fusedlstm_lstm *layer);
+FUSEDLSTM_API size_t fusedlstm_lstm_forward_workspace_size(const struct fusedlstm_lstm *layer);
+FUSEDLSTM_API size_t fusedlstm_lstm_backward_workspace_size(const struct fusedlstm_lstm *layer);
+
+struct fusedlstm_lstm_forward {
+    const void *x;    /* (B,T,I); batch and step strides below, features contiguous */
+    const uint8_t *mask; /* (B,T), nonzero = use the step; NULL: all are used */
+    const void *h0, *c0; /* (B,H) contiguous; NULL: zeros. h0 may alias h, c0 may alias c */
+    const void *packed;  /* from fusedlstm_lstm_pack, same sizes I, H, dtype and TRAINING flag or more */
+    void *y;             /* (B,T,H), or (B,H) with LAST_STEP; NULL: not wanted */
+    void *h, *c;         /* (B,H) contiguous: the final state; NULL: not wanted */
+    void *saved;         /* saved_size bytes, aligned to 64; NULL without TRAINING */
+    void *workspace;     /* forward_workspace_size bytes, aligned to 64 */
+    int64_t x_batch_stride, x_step_stride;
+    int64_t mask_batch_stride, mask_step_stride;
+    int64_t y_batch_stride, y_step_stride; /* y_step_stride is not read with LAST_STEP */
+    /* Dropout masks, constant over time, multiplied into x and h' ahead of the products; unsupported yet:
+     * (B,I) and (B,H), or with *_dropout_gates = 4 one per gate (4,B,I) and (4,B,H). NULL: none */
+    const void *input_dropout, *recurrent_dropout;
+    int32_t input_dropout_gates, recurrent_dropout_gates;
+    const void *peepholes; /* (3,H): p_i and p_f on c', p_o on c; NULL: none. Unsupported yet */
+};
+FUSEDLSTM_API int fusedlstm_lstm_forward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_forward *args,
+                                         const char **error);
+
+/* Gradients of a loss, given those of the outputs. Every d_ output is overwritten, none is added to. */
+struct fusedlstm_lstm_backward {
+    const void *x;       /* as in forward, with the same contents */
+    const uint8_t *mask; /* as in forward, with the same contents */
+    const void *packed;  /* as in forward, packed for TRAINING */
+    void *saved;         /* from forward; destroyed */
+    const void *d_y;     /* like y of forward: (B,T,H) or (B,H) with LAST_STEP; NULL: zeros */
+    const void *d_h, *d_c; /* (B,H) contiguous, of the final state; NULL: zeros */
+    void *d_x;           /* (B,T,I); NULL: not wanted */
+    void *d_kernel;      /* (I,4H) contiguous; NULL: not wanted */
+    void *d_recurrent;   /* (H,4H) contiguous; NULL: not wanted */
+    void *d_bias;        /* (4H,); NULL: not wanted */
+    void *d_h0, *d_c0;   /* (B,H) contiguous; NULL: not wanted */
+    void *workspace;     /* backward_workspace_size bytes, aligned to 64 */
+    int64_t x_batch_stride, x_step_stride;
+    int64_t mask_batch_stride, mask_step_stride;
+    int64_t d_y_batch_stride, d_y_step_stride;
+    int64_t d_x_batch_stride, d_x_step_stride;
+    const void *input_dropout, *recurrent_dropout; /* as in forward */
+    int32_t input_dropout_gates, recurrent_dropout_gates;
+    const void *peepholes; /* as in forward */
+    void *d_peepholes;     /* (3,H); NULL: not wanted */
+};
+FUSEDLSTM_API int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer,
+                                          const struct fusedlstm_lstm_backward *args, const char **error);
+
+/* --------------------------------------------------------------------------------------------- around the layer */
+
+/* out (M,N) = a (M,K) b (K,N) + bias (N,), or out += ... with accumulate. Any strides, negative and zero too, on a
+ * and b; out has contiguous columns. K = 0 gives zeros. workspace: matmul_workspace_size bytes, aligned to 64. */
+struct fusedlstm_matmul {
+    int64_t rows, inner, columns; /* M, K, N >= 0 */
+    int32_t dtype, accumulate, threads;
+    const void *a, *b;
+    const void *bias; /* (N,) contiguous; NULL: none */
+    void *out;
+    int64_t a_row_stride, a_column_stride, b_row_stride, b_column_stride, out_row_stride;
+    void *workspace;
+};
+FUSEDLSTM_API size_t fusedlstm_matmul_workspace_size(const struct fusedlstm_matmul *args);
+FUSEDLSTM_API int fusedlstm_matmul(const struct fusedlstm_matmul *args, const char **error);
+
+/* y = activation(x), n elements each; y may be x. */
+FUSEDLSTM_API int fusedlstm_activation_forward(int dtype, int activation, int64_t n, const void *x, void *y,
+                                               const char **error);
+
+/* d_x = d_y * activation'(x), with activation' computed from y = activation(x); d_x may be d_y. */
+FUSEDLSTM_API int fusedlstm_activation_backward(int dtype, int activation, int64_t n, const void *y, const void *d_y,
+                                                void *d_x, const char **error);
+
+/* d_table (rows,width) contiguous: row ids[k] += d_out row k, for k in 0 ... n-1, in this order. An id outside
+ * 0 ... rows-1 is refused before anything is written. */
+FUSEDLSTM_API int fusedlstm_embedding_gradient(int dtype, int64_t n, int64_t rows, int64_t width, const int64_t *ids,
+                                               const void *d_out, void *d_table, const char **error);
+
+/* Optimizer updates of one variable of n elements, one pass over all its buffers. `gradient_scale` multiplies the
+ * gradient first (for clipping by norm). `decay` then shrinks the weights, w -= decay w, ahead of the update. */
+struct fusedlstm_update {
+    int64_t n;
+    int32_t dtype;
+    void *w;       /* (n,) updated */
+    const void *g; /* (n,) the gradient */
+    double learning_rate, gradient_scale, decay;
+};
+
+/* momentum 0 (velocity may be NULL): w -= lr g. Else v = momentum v - lr g; w += v, or with nesterov
+ * w += momentum v - lr g. */
+FUSEDLSTM_API int fusedlstm_sgd_update(const struct fusedlstm_update *update, void *velocity, double momentum,
+                                       int nesterov, const char **error);
+
+/* v = rho v + (1-rho) g^2; a = rho a + (1-rho) g; step = lr g / sqrt(v - a^2 + epsilon), a only where `average` is not
+ * NULL (centered). w -= step, or where `velocity` is not NULL: m = momentum m + step; w -= m. */
+FUSEDLSTM_API int fusedlstm_rmsprop_update(const struct fusedlstm_update *update, void *mean_square, void *average,
+                                           void *velocity, double rho, double momentum, double epsilon,
+                                           const char **error);
+
+/* m += (1-beta_1)(g - m); v += (1-beta_2)(g^2 - v); w -= lr m / (sqrt(v) + epsilon). The bias correction is folded
+ * into the learning rate by the caller. amsgrad: where `v_max` is not NULL, v_max = max(v_max, v) takes v's place.
+ * (Kingma and Ba 2015; AdamW, Loshchilov and Hutter 2019, is `decay`.) */
+FUSEDLSTM_API int fusedlstm_adam_update(const struct fusedlstm_update *update, void *m, void *v, void *v_max,
+                                        double beta_1, double beta_2, double epsilon, const char **error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

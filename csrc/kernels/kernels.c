@@ -1,0 +1,48 @@
+/* One instruction set's kernels for one dtype. Compiled once for each pair, with the compiler flags of the instruction
+ * set, KERNELS_ISA its name and KERNELS_REAL 32 or 64. All is static but the table, so that no instruction of a wider
+ * set can be linked into another object. */
+#include "kernels.h"
+
+#include <math.h>
+
+#include "vec.h"
+
+#if KERNELS_REAL == 32
+#define real_sqrt sqrtf
+#else
+#define real_sqrt sqrt
+#endif
+
+#include "activations.inc"
+#include "gemm.inc"
+#include "lstm_layout.inc"
+
+#include "lstm_backward.inc"
+#include "lstm_forward.inc"
+#include "optimizers.inc"
+
+#define NAME_(isa, bits) kernels_##isa##_##bits
+#define NAME(isa, bits) NAME_(isa, bits)
+#define TEXT_(isa) #isa
+#define TEXT(isa) TEXT_(isa)
+
+extern const struct kernels NAME(KERNELS_ISA, KERNELS_REAL);
+const struct kernels NAME(KERNELS_ISA, KERNELS_REAL) = {
+    .isa = TEXT(KERNELS_ISA),
+    .vec_bytes = VEC_BYTES,
+    .lstm_packed_size = lstm_packed_size,
+    .lstm_saved_size = lstm_saved_size,
+    .lstm_forward_workspace_size = lstm_forward_workspace_size,
+    .lstm_backward_workspace_size = lstm_backward_workspace_size,
+    .lstm_pack = lstm_pack,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .matmul_workspace_size = matmul_workspace_size,
+    .matmul = matmul,
+    .activation_forward = activation_forward,
+    .activation_backward = activation_backward,
+    .embedding_gradient = embedding_gradient,
+    .sgd_update = sgd_update,
+    .rmsprop_update = rmsprop_update,
+    .adam_update = adam_update,
+};

@@ -1,0 +1,57 @@
+/* The kernel table: what one instruction set offers for one dtype. kernels.c fills one for each pair, dispatch.c picks.
+ *
+ * Arguments have been checked by api.c. Work that is shared out takes a job and a member of the team, and is called once
+ * by every member. */
+#ifndef FUSEDLSTM_KERNELS_H
+#define FUSEDLSTM_KERNELS_H
+
+#include "fusedlstm.h"
+#include "threads.h"
+
+struct lstm_job {
+    const struct fusedlstm_lstm *layer;
+    const struct fusedlstm_lstm_forward *forward;   /* one of the two is NULL */
+    const struct fusedlstm_lstm_backward *backward;
+    int threads;
+    int split_units; /* members share out units and meet at every step, instead of sharing out rows */
+};
+
+/* Stands at the head of packed weights and of saved activations, so that those of another call are told apart. */
+struct stamp {
+    uint32_t kind, vec_bytes;
+    int32_t dtype, training;
+    int64_t batch, steps, inputs, units;
+};
+enum { STAMP_PACKED = 0x70616b31, STAMP_SAVED = 0x73617631 };
+
+struct kernels {
+    const char *isa;
+    int vec_bytes;
+
+    size_t (*lstm_packed_size)(const struct fusedlstm_lstm *);
+    size_t (*lstm_saved_size)(const struct fusedlstm_lstm *);
+    size_t (*lstm_forward_workspace_size)(const struct fusedlstm_lstm *);
+    size_t (*lstm_backward_workspace_size)(const struct fusedlstm_lstm *);
+    void (*lstm_pack)(const struct fusedlstm_lstm *, const void *kernel, const void *recurrent, const void *bias,
+                      void *packed);
+    void (*lstm_forward)(void *lstm_job, struct member *);
+    void (*lstm_backward)(void *lstm_job, struct member *);
+
+    size_t (*matmul_workspace_size)(const struct fusedlstm_matmul *);
+    void (*matmul)(void *matmul_args, struct member *);
+
+    void (*activation_forward)(int activation, int64_t n, const void *x, void *y);
+    void (*activation_backward)(int activation, int64_t n, const void *y, const void *d_y, void *d_x);
+
+    void (*embedding_gradient)(int64_t n, int64_t width, const int64_t *ids, const void *d_out, void *d_table);
+    void (*sgd_update)(const struct fusedlstm_update *, void *velocity, double momentum, int nesterov);
+    void (*rmsprop_update)(const struct fusedlstm_update *, void *mean_square, void *average, void *velocity,
+                           double rho, double momentum, double epsilon);
+    void (*adam_update)(const struct fusedlstm_update *, void *m, void *v, void *v_max, double beta_1, double beta_2,
+                        double epsilon);
+};
+
+/* Every call works on the table of the instruction set in use (dispatch.c). */
+const struct kernels *kernels_in_use(int dtype);
+
+#endif

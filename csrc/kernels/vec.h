@@ -1,0 +1,171 @@
+/* The vector type and exp, expm1, log1p, sigmoid and tanh on it: the only file that knows the instruction set.
+ *
+ * KERNELS_REAL is 32 or 64. A `vec` holds LANES numbers of type `real`; arithmetic on it is the operators of C (GCC and
+ * Clang vector extensions). MR is how many rows of four vectors fit into the registers as accumulators. */
+#ifndef FUSEDLSTM_VEC_H
+#define FUSEDLSTM_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VEC_BYTES 64
+#define MR 6 /* 24 accumulators of 32 registers */
+#elif defined(__AVX2__)
+#define VEC_BYTES 32
+#define MR 3 /* 12 of 16; FMA takes the fourth weight vector from memory */
+#elif defined(__aarch64__)
+#define VEC_BYTES 16
+#define MR 6 /* 24 of 32 */
+#else
+#define VEC_BYTES 16
+#define MR 2 /* 8 of 16: a product needs a register of its own without FMA */
+#endif
+
+#if KERNELS_REAL == 32
+typedef float real;
+typedef int32_t ireal;
+#else
+typedef double real;
+typedef int64_t ireal;
+#endif
+
+#define LANES ((int)(VEC_BYTES / sizeof(real)))
+typedef real vec __attribute__((vector_size(VEC_BYTES)));
+typedef ireal ivec __attribute__((vector_size(VEC_BYTES)));
+typedef real vec_unaligned __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+INLINE vec vec_load(const real *p) {
+    return *(const vec_unaligned *)p;
+}
+INLINE void vec_store(real *p, vec x) {
+    *(vec_unaligned *)p = x;
+}
+INLINE vec vec_set(real x) {
+    return x - (vec){0}; /* x - 0 is x for every x, -0 too */
+}
+
+/* The first n lanes, n < LANES; the others read as zero and are not written. */
+INLINE vec vec_load_part(const real *p, int n) {
+    vec x = {0};
+    memcpy(&x, p, (size_t)n * sizeof(real));
+    return x;
+}
+INLINE void vec_store_part(real *p, vec x, int n) {
+    memcpy(p, &x, (size_t)n * sizeof(real));
+}
+
+/* Lane by lane: condition (all bits or none, as comparisons give) ? a : b. */
+INLINE vec vec_select(ivec condition, vec a, vec b) {
+    return (vec)((condition & (ivec)a) | (~condition & (ivec)b));
+}
+/* NaN in x stays NaN: every comparison with it is false. */
+INLINE vec vec_at_least(vec x, real low) {
+    return vec_select(x < vec_set(low), vec_set(low), x);
+}
+INLINE vec vec_at_most(vec x, real high) {
+    return vec_select(x > vec_set(high), vec_set(high), x);
+}
+
+#define SIGN_BIT ((ireal)((uint64_t)1 << (KERNELS_REAL - 1)))
+INLINE vec vec_abs(vec x) {
+    return (vec)((ivec)x & ~((ivec){0} + SIGN_BIT));
+}
+/* x with the sign of s, for x >= 0. */
+INLINE vec vec_with_sign(vec x, vec s) {
+    return (vec)((ivec)x | ((ivec)s & ((ivec){0} + SIGN_BIT)));
+}
+
+#if KERNELS_REAL == 32
+enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
+static const real LOG2_E = 1.44269504088896341f;
+/* ln 2 in two parts, the first with few enough bits that n times it is exact. */
+static const real LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440054690583e-4f;
+static const real ROUND = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
+static const real EXP_HIGH = 88.0f;    /* 2^n stays finite up to here, with 2^n (1 + p) */
+static const real EXP_LOWEST = -104.0f, EXP_HIGHEST = 89.0f; /* exp is 0 and Inf beyond */
+static const real TANH_ONE = 20.0f;                          /* tanh(x) rounds to 1 for 2x beyond */
+/* e^r = 1 + r + r^2 q(r), |r| <= ln(2)/2: tools/expm1_coefficients.py, error 2^-31.9 */
+static const real EXP_Q[] = {5.00000004681828147e-01f, 1.66666664175442375e-01f, 4.16663535799543239e-02f,
+                             8.33337874846707370e-03f, 1.39410839294267018e-03f, 1.98516106591943315e-04f};
+#else
+enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
+static const real LOG2_E = 1.44269504088896341;
+static const real LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10;
+static const real ROUND = 6755399441055744.0; /* 1.5 * 2^52 */
+static const real EXP_HIGH = 709.0;
+static const real EXP_LOWEST = -746.0, EXP_HIGHEST = 710.0;
+static const real TANH_ONE = 40.0;
+/* error 2^-61.6 */
+static const real EXP_Q[] = {5.00000000000000000e-01, 1.66666666666666768e-01, 4.16666666666664354e-02,
+                             8.33333333332143301e-03, 1.38888888889909302e-03, 1.98412698865925739e-04,
+                             2.48015871238128973e-05, 2.75572437563535999e-06, 2.75574400653617313e-07,
+                             2.51091923337719416e-08, 2.08646982757621481e-09};
+#endif
+
+/* e^x = 2^n (1 + p): the integer n in the low bits of *shifted, p = e^r - 1 returned. */
+INLINE vec exp_reduced(vec x, vec *shifted) {
+    *shifted = x * LOG2_E + ROUND;
+    vec n = *shifted - ROUND;
+    vec r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    int k = (int)(sizeof EXP_Q / sizeof *EXP_Q) - 1;
+    vec q = vec_set(EXP_Q[k]);
+    UNROLL
+    for (k = k - 1; k >= 0; k--) q = q * r + EXP_Q[k];
+    return r * r * q + r;
+}
+
+/* 2^n; the high bits of ROUND vanish in the shift. Zero for n = -EXPONENT_BIAS. */
+INLINE vec power_of_two(ivec shifted) {
+    return (vec)((shifted << MANTISSA_BITS) + ((ireal)EXPONENT_BIAS << MANTISSA_BITS));
+}
+
+/* For x <= EXP_HIGH; wrong below -EXP_HIGH, where callers clamp. */
+INLINE vec vec_expm1(vec x) {
+    vec shifted, p = exp_reduced(x, &shifted);
+    vec scale = power_of_two((ivec)shifted);
+    return scale * p + (scale - (real)1);
+}
+
+INLINE vec vec_exp(vec x) {
+    x = vec_at_most(vec_at_least(x, EXP_LOWEST), EXP_HIGHEST);
+    vec shifted, p = exp_reduced(x, &shifted);
+    /* 2^n in two factors: n may be beyond the largest exponent, or below the smallest. */
+    ivec n = (ivec)shifted - (ivec)vec_set(ROUND);
+    ivec half = n >> 1;
+    vec first = power_of_two(half);
+    return (first * p + first) * power_of_two(n - half);
+}
+
+/* log(1 + u) for u in [0, 1]: 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...), s = u / (2 + u) <= 1/3. */
+INLINE vec vec_log1p_of_unit(vec u) {
+    vec s = u / (u + (real)2), s2 = s * s;
+    vec sum = vec_set((real)1 / (KERNELS_REAL == 32 ? 17 : 35));
+    for (int k = KERNELS_REAL == 32 ? 15 : 33; k >= 3; k -= 2) sum = sum * s2 + (real)1 / (real)k;
+    return (s + s * s2 * sum) * (real)2;
+}
+
+/* 1 / (1 + e^-x). Where the result is denormal it is zero: denormals are flushed inside a call. */
+INLINE vec vec_sigmoid(vec x) {
+    vec negative = -vec_at_most(vec_at_least(x, -EXP_HIGH), EXP_HIGH);
+    vec shifted, p = exp_reduced(negative, &shifted);
+    vec scale = power_of_two((ivec)shifted);
+    return (real)1 / ((scale * p + scale) + (real)1);
+}
+
+/* (e^2x - 1) / (e^2x - 1 + 2) on |x|, where it is well conditioned, with the sign put back. */
+INLINE vec vec_tanh(vec x) {
+    vec a = vec_at_most(vec_abs(x) * (real)2, TANH_ONE);
+    vec t = vec_expm1(a);
+    return vec_with_sign(t / (t + (real)2), x);
+}
+
+#endif

@@ -1,0 +1,67 @@
+"""The backends: modules that define the functions in `KERNELS`, one signature each.
+
+`reference` (NumPy, any float dtype) is the specification; `c` runs the fused kernels and is the default. A backend
+is chosen with `set_backend`, or with ``FUSEDLSTM_BACKEND`` in the environment, and imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+#: What a backend module must define, with the signatures of `reference`; and an integer `generation`.
+KERNELS = (
+    "lstm_pack",
+    "lstm_forward",
+    "lstm_backward",
+    "matmul",
+    "activation_forward",
+    "activation_backward",
+    "embedding_gradient",
+    "sgd_update",
+    "rmsprop_update",
+    "adam_update",
+)
+
+#: Name, as `set_backend` takes it -> module.
+BACKENDS = {"c": "fusedlstm.backends.c", "reference": "fusedlstm.backends.reference"}
+
+_current: ModuleType | None = None
+
+
+def load(name: str) -> ModuleType:
+    """The module of a backend, imported now if it was not before."""
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}: expected one of {', '.join(map(repr, sorted(BACKENDS)))}")
+    return importlib.import_module(BACKENDS[name])
+
+
+def current() -> ModuleType:
+    """The module that layers call now."""
+    global _current
+    if _current is None:
+        _current = load(os.environ.get("FUSEDLSTM_BACKEND", "c"))
+    return _current
+
+
+def set_backend(name: str) -> None:
+    """Choose the backend of every layer and optimizer from now on.
+
+    Parameters
+    ----------
+    name : {"c", "reference"}
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of this name; the current one stays.
+    """
+    global _current
+    _current = load(name)
+
+
+def get_backend() -> str:
+    """Name of the backend in use, as `set_backend` takes it."""
+    module = current().__name__
+    return next(name for name, path in BACKENDS.items() if path == module)
