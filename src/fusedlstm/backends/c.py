@@ -149,6 +149,12 @@ def _refuse(function: str, status: int, slot: Any) -> NoReturn:
     raise ValueError(f"{function}: argument {argument!r} is out of its domain")
 
 
+def _contiguous(array: Array) -> Array:
+    """The array itself if it is C-contiguous and its elements are aligned, else a copy."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
 def _dtype_of(function: str, name: str, array: Array) -> int:
     code = _DTYPES.get(array.dtype)
     if code is None:
@@ -158,7 +164,8 @@ def _dtype_of(function: str, name: str, array: Array) -> int:
 
 def _check(function: str, name: str, array: Array, shape: tuple[int, ...], dtype: Any) -> None:
     if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{function}: expected {name} {shape} of {dtype}, got {array.shape} of {array.dtype}")
+        expected = f"{shape} of {np.dtype(dtype)}"
+        raise ValueError(f"{function}: expected {name} {expected}, got {array.shape} of {array.dtype}")
 
 
 def _optional(function: str, name: str, array: Array | None, shape: tuple[int, ...], dtype: Any) -> Array | None:
@@ -166,7 +173,7 @@ def _optional(function: str, name: str, array: Array | None, shape: tuple[int, .
     if array is None:
         return None
     _check(function, name, array, shape, dtype)
-    return np.ascontiguousarray(array)
+    return _contiguous(array)
 
 
 def _pointer(array: Array | None) -> Any:
@@ -180,12 +187,13 @@ def _pointer(array: Array | None) -> Any:
 
 def _rows_contiguous(array: Array) -> Array:
     """The array itself if its last axis is contiguous and its elements are aligned, else a copy."""
-    size = array.itemsize
-    if not array.flags.aligned or (array.shape[-1] > 1 and array.strides[-1] != size):
-        return np.ascontiguousarray(array)
-    if any(stride % size for stride in array.strides):
-        return np.ascontiguousarray(array)
-    return array
+    together = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
+    return array if together and _whole_strides(array) else array.copy(order="C")
+
+
+def _whole_strides(array: Array) -> bool:
+    """Whether every element can be addressed by strides counted in elements."""
+    return array.flags.aligned and not any(stride % array.itemsize for stride in array.strides)
 
 
 # The LSTM.
@@ -203,7 +211,7 @@ class _Packed:
         self.inputs = kernel.shape[0] if kernel.ndim == 2 else 0
         _check("lstm_pack", "kernel", kernel, (self.inputs, 4 * self.units), self.dtype)
         _check("lstm_pack", "recurrent", recurrent, (self.units, 4 * self.units), self.dtype)
-        kernel, recurrent = np.ascontiguousarray(kernel), np.ascontiguousarray(recurrent)
+        kernel, recurrent = _contiguous(kernel), _contiguous(recurrent)
         bias = _optional("lstm_pack", "bias", bias, (4 * self.units,), self.dtype)
         layer = self.layer(0, 0, lib.FUSEDLSTM_TRAINING if training else 0, "tanh", "sigmoid")
         self.buffer = _buffer(lib.fusedlstm_lstm_packed_size(layer))
@@ -368,11 +376,9 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
         out = np.empty((rows, columns), a.dtype)
     else:
         _check("matmul", "out", out, (rows, columns), a.dtype)
-    if any(stride % size for stride in a.strides) or not a.flags.aligned:
-        a = np.ascontiguousarray(a)
-    if any(stride % size for stride in b.strides) or not b.flags.aligned:
-        b = np.ascontiguousarray(b)
-    result = out if out.flags.c_contiguous else np.ascontiguousarray(out)
+    a = a if _whole_strides(a) else a.copy(order="C")
+    b = b if _whole_strides(b) else b.copy(order="C")
+    result = _contiguous(out)
     args = ffi.new("struct fusedlstm_matmul *")
     args.rows, args.inner, args.columns, args.dtype, args.accumulate = rows, inner, columns, code, accumulate
     args.a, args.b, args.bias, args.out = _pointer(a), _pointer(b), _pointer(bias), ffi.from_buffer(result)
@@ -394,12 +400,12 @@ def _contiguous_out(function: str, out: Array | None, like: Array) -> Array:
     if out is None:
         return np.empty(like.shape, like.dtype)
     _check(function, "out", out, like.shape, like.dtype)
-    return out if out.flags.c_contiguous else np.empty(like.shape, like.dtype)
+    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(like.shape, like.dtype)
 
 
 def activation_forward(x: Array, activation: str, out: Array | None = None) -> Array:
     """See `reference.activation_forward`."""
-    code, x = _dtype_of("activation_forward", "x", x), np.ascontiguousarray(x)
+    code, x = _dtype_of("activation_forward", "x", x), _contiguous(x)
     y, slot = _contiguous_out("activation_forward", out, x), _error_slot()
     status = lib.fusedlstm_activation_forward(code, _ACTIVATIONS[activation], x.size, _pointer(x), _pointer(y), slot)
     if status:
@@ -412,9 +418,9 @@ def activation_forward(x: Array, activation: str, out: Array | None = None) -> A
 
 def activation_backward(y: Array, d_y: Array, activation: str, out: Array | None = None) -> Array:
     """See `reference.activation_backward`."""
-    code, y = _dtype_of("activation_backward", "y", y), np.ascontiguousarray(y)
+    code, y = _dtype_of("activation_backward", "y", y), _contiguous(y)
     _check("activation_backward", "d_y", d_y, y.shape, y.dtype)
-    d_y = np.ascontiguousarray(d_y)
+    d_y = _contiguous(d_y)
     d_x, slot = _contiguous_out("activation_backward", out, y), _error_slot()
     status = lib.fusedlstm_activation_backward(
         code, _ACTIVATIONS[activation], y.size, _pointer(y), _pointer(d_y), _pointer(d_x), slot
@@ -433,7 +439,7 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
     rows, width = d_table.shape
     ids = np.ascontiguousarray(ids, np.int64)
     _check("embedding_gradient", "d_out", d_out, (*ids.shape, width), d_table.dtype)
-    d_out = np.ascontiguousarray(d_out)
+    d_out = _contiguous(d_out)
     _in_place("embedding_gradient", d_table=d_table)
     slot = _error_slot()
     pointer = ffi.cast("int64_t *", ids.ctypes.data)
@@ -462,7 +468,7 @@ def _update(function: str, w: Array, g: Array, learning_rate: float, gradient_sc
         if array is not None:
             _check(function, name, array, w.shape, w.dtype)
     _in_place(function, w=w, **{name: array for name, array in state.items() if array is not None})
-    g = np.ascontiguousarray(g)
+    g = _contiguous(g)
     update.n, update.w, update.g = w.size, ffi.from_buffer(w), ffi.from_buffer(g)
     update.learning_rate, update.gradient_scale, update.decay = learning_rate, gradient_scale, decay
     return update, g

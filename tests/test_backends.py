@@ -1,0 +1,454 @@
+"""Every backend, on every instruction set that this machine has, against the reference in float64.
+
+float32 is held to 4 ceil(log2(K T)) eps of the scale of the values (K the inner dimension of the products), backward to
+twice that; float64 likewise.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fusedlstm import backends
+from fusedlstm.backends import reference
+
+c = backends.load("c")
+ISAS = c.available_isas()
+GATES = ["tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"]
+
+
+@pytest.fixture(params=[f"c-{isa}" for isa in ISAS])
+def backend(request):
+    """Each backend in turn, with each of its instruction sets."""
+    before = c.get_isa()
+    isa = request.param.removeprefix("c-")
+    c.set_isa(isa)
+    assert c.get_isa() == isa
+    yield c
+    c.set_isa(before)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+def assert_close(actual, expected, dtype, inner, factor=1.0, what=""):
+    """Within the bound of the module's docstring; NaN and Inf in the same places."""
+    assert actual.shape == expected.shape, what
+    assert actual.dtype == dtype, what
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(actual), finite, err_msg=what)
+    scale = max(1.0, float(np.abs(expected[finite]).max(initial=0)))
+    bound = factor * 4 * max(1, math.ceil(math.log2(max(inner, 2)))) * float(np.finfo(dtype).eps) * scale
+    error = float(np.abs(actual[finite] - expected[finite]).max(initial=0))
+    assert error <= bound, f"{what}: error {error:.3g}, bound {bound:.3g}"
+
+
+class Case:
+    """A random LSTM call in float64, and the same numbers in `dtype` for the backend under test."""
+
+    def __init__(
+        self, rng, dtype, batch, steps, inputs, units, *, bias=True, state=True, mask=None, gain=1.0, **options
+    ):
+        self.dtype, self.inner, self.options = dtype, (inputs + units) * max(steps, 1), options
+        self.shape, self.state = (batch, steps, inputs, units), state
+        self.mask = rng.random((batch, steps)) < 0.7 if isinstance(mask, str) else mask
+
+        def draw(*shape, scale=1.0):
+            return (rng.normal(size=shape) * scale).astype(dtype)
+
+        self.x = draw(batch, steps, inputs)
+        self.kernel = draw(inputs, 4 * units, scale=gain / math.sqrt(max(inputs, 1)))
+        self.recurrent = draw(units, 4 * units, scale=0.7 * gain / math.sqrt(units))
+        self.bias = draw(4 * units, scale=gain) if bias else None
+        self.h0, self.c0 = draw(batch, units), draw(batch, units)
+        out = (batch, steps, units) if options.get("return_sequences") else (batch, units)
+        self.d_y, self.d_h, self.d_c = draw(*out), draw(batch, units), draw(batch, units)
+
+    def run(self, module, dtype, need_d_x=True):
+        """y, h, c and the six gradients."""
+
+        def cast(array):
+            return None if array is None else array.astype(dtype, copy=False)
+
+        packed = module.lstm_pack(cast(self.kernel), cast(self.recurrent), cast(self.bias), training=True)
+        states = {"h0": cast(self.h0), "c0": cast(self.c0)} if self.state else {}
+        *outputs, saved = module.lstm_forward(
+            cast(self.x), packed, mask=self.mask, training=True, **states, **self.options
+        )
+        return outputs, module.lstm_backward(
+            saved, cast(self.d_y), cast(self.d_h), cast(self.d_c), need_d_x=need_d_x
+        )
+
+    def compare(self, module):
+        outputs, gradients = self.run(module, self.dtype)
+        exact_outputs, exact_gradients = self.run(reference, np.dtype(np.float64))
+        for name, actual, exact in zip("yhc", outputs, exact_outputs, strict=True):
+            assert_close(actual, exact, self.dtype, self.inner, what=f"{name} {self.shape} {self.options}")
+        names = ("d_x", "d_kernel", "d_recurrent", "d_bias", "d_h0", "d_c0")
+        for name, actual, exact in zip(names, gradients, exact_gradients, strict=True):
+            assert_close(actual, exact, self.dtype, self.inner, 2, what=f"{name} {self.shape} {self.options}")
+
+
+def test_every_backend_has_the_reference_signatures():
+    for name in backends.KERNELS:
+        expected = inspect.signature(getattr(reference, name))
+        for path in backends.BACKENDS.values():
+            module = __import__(path, fromlist=[name])
+            assert inspect.signature(getattr(module, name)) == expected, f"{path}.{name}"
+            assert isinstance(module.generation, int)
+
+
+def test_lanes_are_straddled(backend, dtype, rng):
+    """Every number of units, and of inputs, from 1 to two vectors and one."""
+    lanes = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[backend.get_isa()] // dtype.itemsize
+    for size in range(1, 2 * lanes + 2):
+        Case(rng, dtype, 2, 3, size, 3, return_sequences=True).compare(backend)
+        Case(rng, dtype, 3, 2, 2, size, return_sequences=True).compare(backend)
+
+
+@pytest.mark.parametrize(("batch", "steps"), list(itertools.product([0, 1, 2, 5, 7, 13, 20], [0, 1, 2, 9])))
+def test_batch_and_steps(backend, dtype, rng, batch, steps):
+    """Batches around the height of a register tile; no rows and no steps give the documented shapes."""
+    for return_sequences, mask in itertools.product([False, True], [None, "random"]):
+        Case(rng, dtype, batch, steps, 3, 18, mask=mask, return_sequences=return_sequences).compare(backend)
+
+
+@pytest.mark.parametrize("activation", GATES)
+@pytest.mark.parametrize("recurrent_activation", GATES)
+def test_activations_of_the_gates(backend, dtype, rng, activation, recurrent_activation):
+    # Unbounded gates multiply an error from step to step: the gain keeps them from exploding, the bound stays.
+    case = Case(
+        rng, dtype, 3, 4, 2, 5, gain=0.3,
+        return_sequences=True, activation=activation, recurrent_activation=recurrent_activation,
+    )  # fmt: skip
+    case.compare(backend)
+
+
+def masks(rng, batch, steps):
+    lengths = rng.integers(0, steps + 1, batch)
+    return {
+        "right": np.arange(steps) < lengths[:, None],
+        "left": np.arange(steps)[::-1] < lengths[:, None],
+        "scattered": rng.random((batch, steps)) < 0.5,
+        "all": np.ones((batch, steps), bool),
+        "none": np.zeros((batch, steps), bool),
+    }
+
+
+@pytest.mark.parametrize("kind", ["right", "left", "scattered", "all", "none"])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("zero_output_for_mask", [False, True])
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_masks_and_states(backend, dtype, rng, kind, return_sequences, zero_output_for_mask, state, bias):
+    for batch in (1, 4, 15):
+        case = Case(
+            rng, dtype, batch, 6, 3, 17, mask=masks(rng, batch, 6)[kind], state=state, bias=bias,
+            return_sequences=return_sequences, zero_output_for_mask=zero_output_for_mask,
+        )  # fmt: skip
+        case.compare(backend)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4, 140), (70, 3, 33, 20), (1, 70, 9, 64), (2, 40, 70, 33)])
+def test_larger_shapes(backend, dtype, rng, shape):
+    """Several panels, blocks of slots, and the kernel hoisted out of the steps."""
+    Case(rng, dtype, *shape, return_sequences=True).compare(backend)
+    Case(rng, dtype, *shape, mask="random", return_sequences=False).compare(backend)
+
+
+LAYOUTS = {
+    "time-major": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
+    "reversed time": lambda x: np.ascontiguousarray(x[:, ::-1])[:, ::-1],
+    "reversed batch": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "gaps": lambda x: np.concatenate([x, x, x], axis=2)[:, :, x.shape[2] : 2 * x.shape[2]],
+    "every other step": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "features apart": lambda x: np.repeat(x, 2, axis=2)[:, :, ::2],
+    "unaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    "read-only": lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_of_x_mask_and_d_y(backend, dtype, rng, layout):
+    case = Case(rng, dtype, 5, 6, 3, 18, mask="random", return_sequences=True)
+    expected = case.run(backend, dtype)
+    change = LAYOUTS[layout]
+    x, d_y = case.x, case.d_y
+    case.x, case.d_y = change(x), change(d_y)
+    if layout not in ("unaligned", "features apart", "gaps"):
+        case.mask = change(case.mask[..., None])[..., 0]
+    np.testing.assert_array_equal(case.x, x)
+    actual = case.run(backend, dtype)
+    for a, b in zip([*actual[0], *actual[1]], [*expected[0], *expected[1]], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_inference_equals_training_to_the_bit(backend, dtype, rng):
+    for shape, mask in itertools.product([(3, 5, 4, 33), (1, 40, 3, 20), (20, 3, 5, 8)], [None, "random"]):
+        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True)
+        trained = case.run(backend, dtype)[0]
+        packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias)
+        inferred = backend.lstm_forward(
+            case.x, packed, h0=case.h0, c0=case.c0, mask=case.mask, return_sequences=True
+        )
+        for a, b in zip(inferred, trained, strict=False):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_steps_one_by_one_equal_one_call_to_the_bit(backend, dtype, rng):
+    """A streaming caller hands h and c from call to call."""
+    case = Case(rng, dtype, 2, 7, 3, 20, return_sequences=True)
+    packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias)
+    whole = backend.lstm_forward(case.x, packed, h0=case.h0, c0=case.c0, return_sequences=True)
+    h, c_state = case.h0, case.c0
+    for t in range(7):
+        y, h, c_state, _ = backend.lstm_forward(case.x[:, t : t + 1], packed, h0=h, c0=c_state)
+        np.testing.assert_array_equal(y, whole[0][:, t])
+    np.testing.assert_array_equal(c_state, whole[2])
+
+
+def test_any_number_of_threads_gives_the_same_bits(backend, dtype, rng):
+    """Shapes large enough to be shared out by rows, and by units."""
+    for shape, mask in itertools.product([(40, 10, 20, 50), (2, 4, 60, 400), (1, 12, 8, 320)], [None, "random"]):
+        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True)
+        try:
+            results = []
+            for threads in (1, 2, 3, 4, 8):
+                backend.set_num_threads(threads)
+                assert backend.get_num_threads() == threads
+                results.append([*itertools.chain(*case.run(backend, dtype))])
+        finally:
+            backend.set_num_threads(0)
+        for other in results[1:]:
+            for a, b in zip(other, results[0], strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_stay_in_their_row(backend, dtype, rng, poison):
+    case = Case(rng, dtype, 9, 4, 3, 20, return_sequences=True)
+    clean_outputs, clean_gradients = case.run(backend, dtype)
+    case.x[4, 1, 0] = poison
+    outputs, gradients = case.run(backend, dtype)
+    others = np.arange(9) != 4
+    for a, b in zip(
+        [*outputs, gradients[0], gradients[4], gradients[5]],
+        [*clean_outputs, clean_gradients[0], clean_gradients[4], clean_gradients[5]],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a[others], b[others])
+    if np.isnan(poison):
+        assert np.isnan(outputs[0][4, 1:]).all()
+        assert not np.isnan(outputs[0][4, 0]).any()
+
+
+def test_saturated_gates_are_finite(backend, dtype, rng):
+    case = Case(rng, dtype, 4, 5, 3, 9, return_sequences=True)
+    case.x = case.x * dtype.type(1e4)
+    outputs, gradients = case.run(backend, dtype)
+    for array in (*outputs, *gradients):
+        assert np.isfinite(array).all()
+
+
+def test_d_x_is_left_out_on_request(backend, dtype, rng):
+    case = Case(rng, dtype, 3, 4, 2, 5)
+    with_d_x, without = case.run(backend, dtype)[1], case.run(backend, dtype, need_d_x=False)[1]
+    assert without[0] is None
+    for a, b in zip(with_d_x[1:], without[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_saved_activations_serve_once(backend, rng):
+    case = Case(rng, np.dtype(np.float32), 3, 4, 2, 5)
+    packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias, training=True)
+    *_, saved = backend.lstm_forward(case.x, packed, training=True)
+    backend.lstm_backward(saved, case.d_y)
+    with pytest.raises(ValueError, match="expected saved activations of a forward call"):
+        backend.lstm_backward(saved, case.d_y)
+
+
+def test_weights_of_another_instruction_set_are_refused(rng):
+    if len(ISAS) < 2:
+        pytest.skip("needs a CPU with two instruction sets that the library knows")
+    case = Case(rng, np.dtype(np.float32), 3, 4, 2, 5)
+    before = c.get_isa()
+    try:
+        c.set_isa(ISAS[0])
+        packed = c.lstm_pack(case.kernel, case.recurrent, case.bias)
+        c.set_isa(ISAS[1])
+        with pytest.raises(ValueError, match="'packed' is out of its domain"):
+            c.lstm_forward(case.x, packed)
+    finally:
+        c.set_isa(before)
+
+
+# Around the layer.
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 300, 5), (13, 4, 70), (64, 65, 33), (3, 0, 4), (0, 3, 4), (40, 600, 1)])
+@pytest.mark.parametrize("layout", ["C", "F", "reversed", "broadcast"])
+def test_matmul(backend, dtype, rng, sizes, layout):
+    rows, inner, columns = sizes
+    a, b = rng.normal(size=(rows, inner)).astype(dtype), rng.normal(size=(inner, columns)).astype(dtype)
+    bias = rng.normal(size=columns).astype(dtype)
+    if layout == "F":
+        a, b = np.asfortranarray(a), np.asfortranarray(b)
+    if layout == "reversed":
+        a, b = a[::-1, ::-1], b[::-1, ::-1]
+    if layout == "broadcast" and rows and inner:
+        a, b = np.broadcast_to(a[:1], a.shape), np.broadcast_to(b[:, :1], b.shape)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    out = rng.normal(size=(rows, columns)).astype(dtype)
+    before = out.astype(np.float64)
+    assert_close(backend.matmul(a, b), exact, dtype, inner)
+    assert_close(backend.matmul(a, b, bias), exact + bias, dtype, inner)
+    assert_close(backend.matmul(a, b, bias, out=out, accumulate=True), before + exact + bias, dtype, inner)
+
+
+def test_matmul_is_the_same_for_any_number_of_threads(backend, dtype, rng):
+    for rows, columns in ((200, 90), (2, 900)):
+        a, b = rng.normal(size=(rows, 500)).astype(dtype), rng.normal(size=(500, columns)).astype(dtype)
+        try:
+            results = []
+            for threads in (1, 2, 3, 8):
+                backend.set_num_threads(threads)
+                results.append(backend.matmul(a, b))
+        finally:
+            backend.set_num_threads(0)
+        for other in results[1:]:
+            np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("activation", [*GATES, "exp"])
+def test_elementwise_activations(backend, dtype, rng, activation):
+    x = (rng.normal(size=(7, 41)) * 4).astype(dtype)
+    exact = reference.activation_forward(x.astype(np.float64), activation)
+    y = backend.activation_forward(x, activation)
+    np.testing.assert_allclose(y, exact, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+    d_y = rng.normal(size=x.shape).astype(dtype)
+    expected = reference.activation_backward(y.astype(np.float64), d_y.astype(np.float64), activation)
+    np.testing.assert_allclose(
+        backend.activation_backward(y, d_y, activation), expected, rtol=1e2 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps
+    )
+    in_place = x.copy()
+    assert backend.activation_forward(in_place, activation, out=in_place) is in_place
+    np.testing.assert_array_equal(in_place, y)
+    np.testing.assert_array_equal(backend.activation_forward(x[::2, ::-3], activation), y[::2, ::-3])
+
+
+def test_embedding_gradient(backend, dtype, rng):
+    ids = rng.integers(0, 6, (4, 9))
+    d_out = rng.normal(size=(4, 9, 5)).astype(dtype)
+    actual, expected = np.ones((6, 5), dtype), np.ones((6, 5))
+    backend.embedding_gradient(ids, d_out, actual)
+    reference.embedding_gradient(ids, d_out.astype(np.float64), expected)
+    assert_close(actual, expected, dtype, 36)
+    unchanged = actual.copy()
+    for bad in (-1, 6):
+        ids[2, 3] = bad
+        with pytest.raises(IndexError, match=r"expected ids in 0 \.\.\. 5"):
+            backend.embedding_gradient(ids, d_out, actual)
+        np.testing.assert_array_equal(actual, unchanged)
+
+
+UPDATES = [
+    ("sgd_update", [None], {}),
+    ("sgd_update", ["velocity"], {"momentum": 0.9}),
+    ("sgd_update", ["velocity"], {"momentum": 0.9, "nesterov": True, "decay": 1e-3}),
+    ("rmsprop_update", ["mean_square", None, None], {}),
+    ("rmsprop_update", ["mean_square", "average", None], {"rho": 0.8}),
+    ("rmsprop_update", ["mean_square", None, "velocity"], {"momentum": 0.5, "gradient_scale": 0.3}),
+    ("rmsprop_update", ["mean_square", "average", "velocity"], {"momentum": 0.5, "decay": 1e-2}),
+    ("adam_update", ["m", "v", None], {}),
+    ("adam_update", ["m", "v", "v_max"], {"beta_1": 0.8, "beta_2": 0.95}),
+    ("adam_update", ["m", "v", None], {"gradient_scale": 0.1, "decay": 1e-2, "epsilon": 1e-3}),
+]
+
+
+@pytest.mark.parametrize(("name", "state", "options"), UPDATES)
+@pytest.mark.parametrize("size", [1, 37, 500])
+def test_optimizer_updates(backend, dtype, rng, name, state, options, size):
+    w = rng.normal(size=size).astype(dtype)
+    exact_w = w.astype(np.float64)
+    buffers = [None if s is None else np.zeros(size, dtype) for s in state]
+    exact_buffers = [None if s is None else np.zeros(size) for s in state]
+    for _ in range(10):
+        g = rng.normal(size=size).astype(dtype)
+        getattr(backend, name)(w, g, *buffers, learning_rate=0.01, **options)
+        getattr(reference, name)(exact_w, g.astype(np.float64), *exact_buffers, learning_rate=0.01, **options)
+    np.testing.assert_allclose(w, exact_w, rtol=1e3 * np.finfo(dtype).eps, atol=1e2 * np.finfo(dtype).eps)
+
+
+# Wrong arguments reach no kernel.
+
+
+BAD_CALLS = [
+    (lambda b, k: b.lstm_forward(k["x"][0], k["packed"]), ValueError,
+     "lstm_forward: expected x (batch, steps, 2), got (4, 2)"),
+    (lambda b, k: b.lstm_forward(k["x"].astype("f8"), k["packed"]), ValueError,
+     "lstm_forward: expected x (3, 4, 2) of float32, got (3, 4, 2) of float64"),
+    (lambda b, k: b.lstm_forward(k["x"].astype(">f4"), k["packed"]), ValueError,
+     "lstm_forward: expected x (3, 4, 2) of float32, got (3, 4, 2) of >f4"),
+    (lambda b, k: b.lstm_forward(k["x"][..., :1], k["packed"]), ValueError,
+     "lstm_forward: expected x (3, 4, 2) of float32, got (3, 4, 1) of float32"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], h0=np.zeros((3, 4), "f")), ValueError,
+     "lstm_forward: expected h0 (3, 5) of float32, got (3, 4) of float32"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], c0=np.zeros((1, 5), "f")), ValueError,
+     "lstm_forward: expected c0 (3, 5) of float32, got (1, 5) of float32"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], mask=np.ones((3, 3), bool)), ValueError,
+     "lstm_forward: expected mask (3, 4) of bool, got (3, 3) of bool"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], mask=np.ones((3, 4))), ValueError,
+     "lstm_forward: expected mask (3, 4) of bool, got (3, 4) of float64"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], training=True), ValueError,
+     "lstm_forward: expected weights packed with training=True for training=True"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 20), "f"), np.zeros((5, 16), "f"), None), ValueError,
+     "lstm_pack: expected recurrent (5, 20) of float32, got (5, 16) of float32"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 20), "i4"), np.zeros((5, 20), "f"), None), TypeError,
+     "lstm_pack: expected kernel of dtype float32 or float64, got int32"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 0), "f"), np.zeros((0, 0), "f"), None), ValueError,
+     "lstm_pack: argument 'units' is out of its domain"),
+    (lambda b, k: b.matmul(np.zeros((2, 3), "f"), np.zeros((4, 2), "f")), ValueError,
+     "matmul: expected a (rows, inner) and b (inner, columns), got (2, 3) and (4, 2)"),
+    (lambda b, k: b.matmul(np.zeros((2, 3), "f"), np.zeros((3, 2), "f"), accumulate=True), ValueError,
+     "matmul: expected out with accumulate=True, got None"),
+    (lambda b, k: b.adam_update(np.zeros(3, "f"), np.zeros(4, "f"), np.zeros(3, "f"), np.zeros(3, "f"), None,
+                                learning_rate=0.1), ValueError,
+     "adam_update: expected g (3,) of float32, got (4,) of float32"),
+    (lambda b, k: b.sgd_update(np.zeros((3, 2), "f")[:, 0], np.zeros(3, "f"), None, learning_rate=0.1), ValueError,
+     "sgd_update: expected w contiguous and writeable"),
+    (lambda b, k: b.sgd_update(np.zeros(3, "f"), np.zeros(3, "f"), None, learning_rate=np.nan), ValueError,
+     "sgd_update: argument 'learning_rate' is out of its domain"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BAD_CALLS)))
+def test_bad_calls(backend, rng, number):
+    call, error, message = BAD_CALLS[number]
+    kernel, recurrent = np.zeros((2, 20), np.float32), np.zeros((5, 20), np.float32)
+    known = {"x": np.zeros((3, 4, 2), np.float32), "packed": backend.lstm_pack(kernel, recurrent, None)}
+    with pytest.raises(error) as caught:
+        call(backend, known)
+    assert str(caught.value) == message
+
+
+def test_unknown_backend_and_instruction_set():
+    with pytest.raises(ValueError, match="unknown backend 'fortran': expected one of 'c', 'reference'"):
+        backends.set_backend("fortran")
+    before = c.get_isa()
+    with pytest.raises(ValueError, match=r"set_isa: expected one of \["):
+        c.set_isa("v9")
+    assert c.get_isa() == before
+
+
+def test_the_environment_chooses_the_instruction_set():
+    """`make test` runs the suite once per instruction set: this asserts that the one asked for ran."""
+    import os
+
+    wanted = os.environ.get("FUSEDLSTM_ISA")
+    assert c.get_isa() == (wanted or ISAS[0])

@@ -1,0 +1,137 @@
+"""Finite differences in float64 against the reference kernels, for every parameter, input and state.
+
+The reference is what every other backend is compared with (test_backends.py), so its gradients are checked here, against
+nothing but its own forward.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fusedlstm.backends import reference
+
+EPSILON, ATOL, RTOL = 1e-6, 1e-5, 1e-3
+GATES = ["tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"]
+
+
+def difference_quotient(function, array):
+    """d function() / d array, by central differences; `function` reads `array` where it is."""
+    gradient = np.zeros_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + EPSILON
+        above = function()
+        array[index] = value - EPSILON
+        gradient[index] = (above - function()) / (2 * EPSILON)
+        array[index] = value
+    return gradient
+
+
+def check_lstm(rng, batch, steps, inputs, units, mask, state, **options):
+    """All gradients of a random linear functional of y, h and c."""
+    variables = {
+        "x": rng.normal(size=(batch, steps, inputs)),
+        "kernel": rng.normal(size=(inputs, 4 * units)),
+        "recurrent": rng.normal(size=(units, 4 * units)) / np.sqrt(units),
+        "bias": rng.normal(size=4 * units),
+        "h0": rng.normal(size=(batch, units)),
+        "c0": rng.normal(size=(batch, units)),
+    }
+    v = variables
+
+    def forward(training):
+        return reference.lstm_forward(
+            v["x"],
+            reference.lstm_pack(v["kernel"], v["recurrent"], v["bias"]),
+            h0=v["h0"] if state else None,
+            c0=v["c0"] if state else None,
+            mask=mask,
+            training=training,
+            **options,
+        )
+
+    y, h, c, saved = forward(training=True)
+    weights = [rng.normal(size=a.shape) for a in (y, h, c)]
+
+    def loss():
+        return sum(float((a * w).sum()) for a, w in zip(forward(training=False)[:3], weights, strict=True))
+
+    gradients = dict(
+        zip(["x", "kernel", "recurrent", "bias", "h0", "c0"], reference.lstm_backward(saved, *weights), strict=True)
+    )
+    for name, gradient in gradients.items():
+        if state or name not in ("h0", "c0"):
+            expected = difference_quotient(loss, variables[name])
+            assert gradient.shape == expected.shape
+            np.testing.assert_allclose(gradient, expected, rtol=RTOL, atol=ATOL, err_msg=f"d_{name}, {options}")
+
+
+MASKS = {
+    "none": None,
+    "right": np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool),
+    "scattered": np.array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 0, 1, 1]], bool),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("zero_output_for_mask", [False, True])
+@pytest.mark.parametrize("state", [False, True])
+def test_lstm_masks_and_states(rng, mask, return_sequences, zero_output_for_mask, state):
+    check_lstm(
+        rng, 3, 4, 2, 3, MASKS[mask], state,
+        return_sequences=return_sequences, zero_output_for_mask=zero_output_for_mask,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("activation", "recurrent_activation"), list(itertools.product(GATES, GATES)))
+def test_lstm_activations(rng, activation, recurrent_activation):
+    check_lstm(
+        rng, 2, 3, 2, 3, None, True,
+        activation=activation, recurrent_activation=recurrent_activation, return_sequences=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 6, 1, 2), (4, 1, 3, 1), (2, 2, 5, 4)])
+def test_lstm_shapes(rng, shape):
+    check_lstm(rng, *shape, None, True, return_sequences=True)
+
+
+def test_lstm_reversed_time_is_a_reversed_view(rng):
+    """Gradients flow through a view: those of x come in the order in which the view shows the steps."""
+    x = rng.normal(size=(2, 4, 3))
+    packed = reference.lstm_pack(rng.normal(size=(3, 8)), rng.normal(size=(2, 8)), None)
+    copied = reference.lstm_forward(x[:, ::-1].copy(), packed, training=True, return_sequences=True)
+    viewed = reference.lstm_forward(x[:, ::-1], packed, training=True, return_sequences=True)
+    np.testing.assert_array_equal(viewed[0], copied[0])
+    d_y = rng.normal(size=(2, 4, 2))
+    for a, b in zip(reference.lstm_backward(viewed[3], d_y), reference.lstm_backward(copied[3], d_y), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("activation", [*GATES, "exp"])
+def test_activations(rng, activation):
+    x = rng.normal(size=50) * 3
+    x = x[np.min(np.abs(x[:, None] - [-3.0, 0.0, 3.0]), axis=1) > 1e-3]  # away from the kinks
+    y = reference.activation_forward(x, activation)
+    d_y = rng.normal(size=x.shape)
+    expected = np.diag(
+        [
+            (float(reference.activation_forward(x[k : k + 1] + EPSILON, activation)[0]) - float(
+                reference.activation_forward(x[k : k + 1] - EPSILON, activation)[0])) / (2 * EPSILON)
+            for k in range(x.size)
+        ]
+    ).diagonal() * d_y  # fmt: skip
+    np.testing.assert_allclose(reference.activation_backward(y, d_y, activation), expected, rtol=RTOL, atol=ATOL)
+
+
+def test_embedding_gradient(rng):
+    table, ids = rng.normal(size=(5, 3)), np.array([[0, 2], [2, 4]])
+    d_out = rng.normal(size=(2, 2, 3))
+    d_table = np.zeros_like(table)
+    reference.embedding_gradient(ids, d_out, d_table)
+    expected = difference_quotient(lambda: float((table[ids] * d_out).sum()), table)
+    np.testing.assert_allclose(d_table, expected, rtol=RTOL, atol=ATOL)
