@@ -1,24 +1,20 @@
-"""Every backend, on every instruction set that this machine has, against the reference in float64.
-
-float32 is held to 4 ceil(log2(K T)) eps of the scale of the values (K the inner dimension of the products), backward to
-twice that; float64 likewise.
-"""
+"""Every backend, on every instruction set that this machine has, against the reference in float64."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
-import math
+import os
 
 import numpy as np
 import pytest
+from lstm_case import GATES, Case, assert_close
 
 from fusedlstm import backends
 from fusedlstm.backends import reference
 
 c = backends.load("c")
 ISAS = c.available_isas()
-GATES = ["tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"]
 
 
 @pytest.fixture(params=[f"c-{isa}" for isa in ISAS])
@@ -35,64 +31,6 @@ def backend(request):
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return np.dtype(request.param)
-
-
-def assert_close(actual, expected, dtype, inner, factor=1.0, what=""):
-    """Within the bound of the module's docstring; NaN and Inf in the same places."""
-    assert actual.shape == expected.shape, what
-    assert actual.dtype == dtype, what
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(np.isfinite(actual), finite, err_msg=what)
-    scale = max(1.0, float(np.abs(expected[finite]).max(initial=0)))
-    bound = factor * 4 * max(1, math.ceil(math.log2(max(inner, 2)))) * float(np.finfo(dtype).eps) * scale
-    error = float(np.abs(actual[finite] - expected[finite]).max(initial=0))
-    assert error <= bound, f"{what}: error {error:.3g}, bound {bound:.3g}"
-
-
-class Case:
-    """A random LSTM call in float64, and the same numbers in `dtype` for the backend under test."""
-
-    def __init__(
-        self, rng, dtype, batch, steps, inputs, units, *, bias=True, state=True, mask=None, gain=1.0, **options
-    ):
-        self.dtype, self.inner, self.options = dtype, (inputs + units) * max(steps, 1), options
-        self.shape, self.state = (batch, steps, inputs, units), state
-        self.mask = rng.random((batch, steps)) < 0.7 if isinstance(mask, str) else mask
-
-        def draw(*shape, scale=1.0):
-            return (rng.normal(size=shape) * scale).astype(dtype)
-
-        self.x = draw(batch, steps, inputs)
-        self.kernel = draw(inputs, 4 * units, scale=gain / math.sqrt(max(inputs, 1)))
-        self.recurrent = draw(units, 4 * units, scale=0.7 * gain / math.sqrt(units))
-        self.bias = draw(4 * units, scale=gain) if bias else None
-        self.h0, self.c0 = draw(batch, units), draw(batch, units)
-        out = (batch, steps, units) if options.get("return_sequences") else (batch, units)
-        self.d_y, self.d_h, self.d_c = draw(*out), draw(batch, units), draw(batch, units)
-
-    def run(self, module, dtype, need_d_x=True):
-        """y, h, c and the six gradients."""
-
-        def cast(array):
-            return None if array is None else array.astype(dtype, copy=False)
-
-        packed = module.lstm_pack(cast(self.kernel), cast(self.recurrent), cast(self.bias), training=True)
-        states = {"h0": cast(self.h0), "c0": cast(self.c0)} if self.state else {}
-        *outputs, saved = module.lstm_forward(
-            cast(self.x), packed, mask=self.mask, training=True, **states, **self.options
-        )
-        return outputs, module.lstm_backward(
-            saved, cast(self.d_y), cast(self.d_h), cast(self.d_c), need_d_x=need_d_x
-        )
-
-    def compare(self, module):
-        outputs, gradients = self.run(module, self.dtype)
-        exact_outputs, exact_gradients = self.run(reference, np.dtype(np.float64))
-        for name, actual, exact in zip("yhc", outputs, exact_outputs, strict=True):
-            assert_close(actual, exact, self.dtype, self.inner, what=f"{name} {self.shape} {self.options}")
-        names = ("d_x", "d_kernel", "d_recurrent", "d_bias", "d_h0", "d_c0")
-        for name, actual, exact in zip(names, gradients, exact_gradients, strict=True):
-            assert_close(actual, exact, self.dtype, self.inner, 2, what=f"{name} {self.shape} {self.options}")
 
 
 def test_every_backend_has_the_reference_signatures():
@@ -194,9 +132,7 @@ def test_inference_equals_training_to_the_bit(backend, dtype, rng):
         case = Case(rng, dtype, *shape, mask=mask, return_sequences=True)
         trained = case.run(backend, dtype)[0]
         packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias)
-        inferred = backend.lstm_forward(
-            case.x, packed, h0=case.h0, c0=case.c0, mask=case.mask, return_sequences=True
-        )
+        inferred = backend.lstm_forward(case.x, packed, h0=case.h0, c0=case.c0, mask=case.mask, return_sequences=True)
         for a, b in zip(inferred, trained, strict=False):
             np.testing.assert_array_equal(a, b)
 
@@ -291,7 +227,9 @@ def test_weights_of_another_instruction_set_are_refused(rng):
 # Around the layer.
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 300, 5), (13, 4, 70), (64, 65, 33), (3, 0, 4), (0, 3, 4), (40, 600, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1), (7, 300, 5), (13, 4, 70), (64, 65, 33), (3, 0, 4), (0, 3, 4), (40, 600, 1)]
+)
 @pytest.mark.parametrize("layout", ["C", "F", "reversed", "broadcast"])
 def test_matmul(backend, dtype, rng, sizes, layout):
     rows, inner, columns = sizes
@@ -334,7 +272,10 @@ def test_elementwise_activations(backend, dtype, rng, activation):
     d_y = rng.normal(size=x.shape).astype(dtype)
     expected = reference.activation_backward(y.astype(np.float64), d_y.astype(np.float64), activation)
     np.testing.assert_allclose(
-        backend.activation_backward(y, d_y, activation), expected, rtol=1e2 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps
+        backend.activation_backward(y, d_y, activation),
+        expected,
+        rtol=1e2 * np.finfo(dtype).eps,
+        atol=np.finfo(dtype).eps,
     )
     in_place = x.copy()
     assert backend.activation_forward(in_place, activation, out=in_place) is in_place
@@ -448,7 +389,5 @@ def test_unknown_backend_and_instruction_set():
 
 def test_the_environment_chooses_the_instruction_set():
     """`make test` runs the suite once per instruction set: this asserts that the one asked for ran."""
-    import os
-
     wanted = os.environ.get("FUSEDLSTM_ISA")
     assert c.get_isa() == (wanted or ISAS[0])

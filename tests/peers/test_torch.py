@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.make_torch_lstm import run_torch
+from lstm_case import compare_with_torch
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "fixtures")]
-from make_torch_lstm import run_torch  # noqa: E402
-from test_torch_lstm import compare  # noqa: E402
-
-from fusedlstm import backends  # noqa: E402
+from fusedlstm import backends
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -25,4 +21,4 @@ def test_lstm(batch, steps, inputs, units, dtype):
     for state, ragged in itertools.product([False, True], [False, True]):
         lengths = rng.integers(1, steps + 1, batch) if ragged else None
         case = run_torch((batch, steps, inputs, units), lengths, state, seed=units)
-        compare(backends.load("c"), case, dtype)
+        compare_with_torch(backends.load("c"), case, dtype)
