@@ -1,7 +1,7 @@
 """Finite differences in float64 against the reference kernels, for every parameter, input and state.
 
-The reference is what every other backend is compared with (test_backends.py), so its gradients are checked here, against
-nothing but its own forward.
+The reference is what every other backend is compared with (test_backends.py), so its gradients are checked here,
+against nothing but its own forward.
 """
 
 from __future__ import annotations

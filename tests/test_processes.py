@@ -174,7 +174,12 @@ def threads_in(environment: dict[str, str], prefix: tuple[str, ...] = ()) -> int
     program = "from fusedlstm import backends; print(backends.load('c').get_num_threads())"
     environment = {k: v for k, v in os.environ.items() if k != "FUSEDLSTM_NUM_THREADS"} | environment
     output = subprocess.run(
-        [*prefix, sys.executable, "-c", program], check=True, timeout=60, env=environment, capture_output=True, text=True
+        [*prefix, sys.executable, "-c", program],
+        check=True,
+        timeout=60,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     return int(output.stdout)
 
@@ -188,7 +193,8 @@ def test_number_of_threads_from_the_environment():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs sched_setaffinity")
 def test_number_of_threads_follows_the_affinity_mask():
-    one = f"import os, sys; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); os.execv(sys.argv[1], sys.argv[1:])"
+    cpu = min(os.sched_getaffinity(0))
+    one = f"import os, sys; os.sched_setaffinity(0, [{cpu}]); os.execv(sys.argv[1], sys.argv[1:])"
     assert threads_in({}, (sys.executable, "-c", one)) == 1
 
 

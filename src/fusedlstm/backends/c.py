@@ -38,7 +38,7 @@ def get_isa() -> str:
 
 def available_isas() -> list[str]:
     """Names of the instruction sets that this machine can run, best first."""
-    names = []
+    names: list[str] = []
     while (name := lib.fusedlstm_available_isa(len(names))) != _NULL:
         names.append(ffi.string(name).decode())
     return names
@@ -322,8 +322,10 @@ def lstm_backward(
 ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
     """See `reference.lstm_backward`."""
     if saved.buffer is None:
-        raise ValueError("lstm_backward: expected saved activations of a forward call, got those of a call that backward "
-                         "has already been run for")
+        raise ValueError(
+            "lstm_backward: expected saved activations of a forward call, got those of a call that backward "
+            "has already been run for"
+        )
     x, packed, units, dtype = saved.x, saved.packed, saved.packed.units, saved.packed.dtype
     batch, steps, inputs = x.shape
     if d_y is not None:
@@ -459,8 +461,9 @@ def _in_place(function: str, **arrays: Array) -> None:
             raise ValueError(f"{function}: expected {name} contiguous and writeable")
 
 
-def _update(function: str, w: Array, g: Array, learning_rate: float, gradient_scale: float, decay: float,
-            **state: Array | None) -> tuple[Any, Array]:
+def _update(
+    function: str, w: Array, g: Array, learning_rate: float, gradient_scale: float, decay: float, **state: Array | None
+) -> tuple[Any, Array]:
     """The struct fusedlstm_update, and the gradient that it points to."""
     update = ffi.new("struct fusedlstm_update *")
     update.dtype = _dtype_of(function, "w", w)

@@ -6,6 +6,7 @@ Shapes: B batch, T steps, I inputs, H units. Gates stand in the order i f c o, w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ def _sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype, copy=False)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "linear": (lambda x: x + 0, lambda y: np.ones_like(y)),
     "tanh": (np.tanh, lambda y: 1 - y * y),
     "sigmoid": (_sigmoid, lambda y: y * (1 - y)),
@@ -181,7 +182,16 @@ def lstm_forward(
     saved = None
     if training:
         saved = Saved(
-            x, packed, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask, gates, h_all, c_all
+            x,
+            packed,
+            mask,
+            activation,
+            recurrent_activation,
+            return_sequences,
+            zero_output_for_mask,
+            gates,
+            h_all,
+            c_all,
         )
     y = y_all if return_sequences else output
     return y, h_all[steps].copy(), c_all[steps].copy(), saved
