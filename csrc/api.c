@@ -71,9 +71,14 @@ int fusedlstm_set_num_threads(int threads) {
     return FUSEDLSTM_OK;
 }
 
-static int threads_for(int requested) {
-    return team_threads(requested > 0 ? requested : atomic_load(&threads_set));
+/* Threads for so much work: each is woken for `per_thread` of it at least. */
+static int threads_worth(int requested, double work, double per_thread) {
+    int threads = team_threads(requested > 0 ? requested : atomic_load(&threads_set));
+    if (work / per_thread < threads) threads = (int)(work / per_thread);
+    return threads > 1 ? threads : 1;
 }
+
+enum { FLOPS_PER_THREAD = 300000 }; /* about 3 us: what waking a thread costs */
 
 /* ---------------------------------------------------------------------------------------------------------- LSTM */
 
@@ -123,7 +128,10 @@ int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, 
     REQUIRE(needed(recurrent, layer->dtype, layer->units), "recurrent");
     REQUIRE(array(bias, layer->dtype), "bias");
     REQUIRE(buffer(packed, 1), "packed");
-    kernels_in_use(layer->dtype)->lstm_pack(layer, kernel, recurrent, bias, packed);
+
+    struct lstm_pack_job job = {layer, kernel, recurrent, bias, packed};
+    double numbers = 4 * (double)layer->units * (double)(layer->inputs + layer->units);
+    team_run(threads_worth(layer->threads, numbers, 1e5), kernels_in_use(layer->dtype)->lstm_pack, &job);
     return FUSEDLSTM_OK;
 }
 
@@ -144,19 +152,16 @@ static int stamp_of_saved(const void *saved, const struct fusedlstm_lstm *layer)
 /* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
  * are so large that each member should read only its part of them, they share out units and meet at every step. */
 static void plan(struct lstm_job *job, double work_of_call) {
-    /* A thread is worth waking for this many flops, a meeting at every step for that many (about 3 us and 10 us). */
-    const double per_thread = 3e5, per_meeting = 1e6;
+    const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
     const struct fusedlstm_lstm *layer = job->layer;
     double width = (double)layer->units, inner = (double)layer->inputs + width;
     double work_of_step = 8 * (double)layer->batch * width * inner;
     double weight_bytes = 4 * width * inner * (double)size_of(layer->dtype);
-    int threads = threads_for(layer->threads);
-    if (work_of_call / per_thread < threads) threads = (int)(work_of_call / per_thread);
+    int threads = threads_worth(layer->threads, work_of_call, FLOPS_PER_THREAD);
     int large = weight_bytes > 2e6 && work_of_step / threads > per_meeting;
-    job->split_units = large || layer->batch < threads;
+    job->split_units = threads > 1 && (large || layer->batch < threads);
     if (job->split_units && work_of_step / threads < per_meeting / 8) threads = 1;
-    job->threads = threads > 1 ? threads : 1;
-    if (job->threads == 1) job->split_units = 0;
+    job->threads = threads;
 }
 
 int fusedlstm_lstm_forward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_forward *args,
@@ -261,10 +266,8 @@ int fusedlstm_matmul(const struct fusedlstm_matmul *args, const char **error) {
     REQUIRE(stride_separates(args->out_row_stride, args->rows, args->columns), "out_row_stride");
     REQUIRE(buffer(args->workspace, fusedlstm_matmul_workspace_size(args)), "workspace");
 
-    const double per_thread = 3e5; /* as in plan() */
     double work = 2 * (double)args->rows * (double)args->inner * (double)args->columns;
-    int threads = threads_for(args->threads);
-    if (work / per_thread < threads) threads = (int)(work / per_thread);
+    int threads = threads_worth(args->threads, work, FLOPS_PER_THREAD);
     team_run(threads, kernels_in_use(args->dtype)->matmul, (void *)(uintptr_t)args);
     return FUSEDLSTM_OK;
 }

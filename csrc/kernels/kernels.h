@@ -8,6 +8,12 @@
 #include "fusedlstm.h"
 #include "threads.h"
 
+struct lstm_pack_job {
+    const struct fusedlstm_lstm *layer;
+    const void *kernel, *recurrent, *bias;
+    void *packed;
+};
+
 struct lstm_job {
     const struct fusedlstm_lstm *layer;
     const struct fusedlstm_lstm_forward *forward;   /* one of the two is NULL */
@@ -32,8 +38,7 @@ struct kernels {
     size_t (*lstm_saved_size)(const struct fusedlstm_lstm *);
     size_t (*lstm_forward_workspace_size)(const struct fusedlstm_lstm *);
     size_t (*lstm_backward_workspace_size)(const struct fusedlstm_lstm *);
-    void (*lstm_pack)(const struct fusedlstm_lstm *, const void *kernel, const void *recurrent, const void *bias,
-                      void *packed);
+    void (*lstm_pack)(void *lstm_pack_job, struct member *);
     void (*lstm_forward)(void *lstm_job, struct member *);
     void (*lstm_backward)(void *lstm_job, struct member *);
 

@@ -145,27 +145,34 @@ INLINE vec vec_exp(vec x) {
     return (first * p + first) * power_of_two(n - half);
 }
 
-/* log(1 + u) for u in [0, 1]: 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...), s = u / (2 + u) <= 1/3. */
+/* log(1 + u) for u in [0, 1]: 2 atanh(s) = t (1 + s^2/3 + s^4/5 + ...), s = u / (2 + u) <= 1/3, t = 2 s: no smaller than
+ * the result, so that it is not flushed ahead of it. */
 INLINE vec vec_log1p_of_unit(vec u) {
-    vec s = u / (u + (real)2), s2 = s * s;
+    vec t = (u + u) / (u + (real)2), s2 = t * t * (real)0.25;
     vec sum = vec_set((real)1 / (KERNELS_REAL == 32 ? 17 : 35));
     for (int k = KERNELS_REAL == 32 ? 15 : 33; k >= 3; k -= 2) sum = sum * s2 + (real)1 / (real)k;
-    return (s + s * s2 * sum) * (real)2;
+    return t + t * (s2 * sum);
 }
 
-/* 1 / (1 + e^-x). Where the result is denormal it is zero: denormals are flushed inside a call. */
+/* 1 / (1 + e^-x) with e^-x = 2^n (1 + p). The 1 joins the smaller of 2^n and 2^n p first, so that the sum is rounded once,
+ * nearly. Where the result is denormal it is zero: denormals are flushed inside a call. */
 INLINE vec vec_sigmoid(vec x) {
     vec negative = -vec_at_most(vec_at_least(x, -EXP_HIGH), EXP_HIGH);
     vec shifted, p = exp_reduced(negative, &shifted);
     vec scale = power_of_two((ivec)shifted);
-    return (real)1 / ((scale * p + scale) + (real)1);
+    ivec large = scale > (real)1;
+    vec sum = scale * p + vec_select(large, vec_set(1), scale + (real)1);
+    return (real)1 / (sum + (vec)(large & (ivec)scale));
 }
 
-/* (e^2x - 1) / (e^2x - 1 + 2) on |x|, where it is well conditioned, with the sign put back. */
+/* (1 - e^-2a) / (1 + e^-2a), a = |x|, with the sign put back. Numerator and denominator are rounded once each, and the
+ * numerator is small where the result is. e^2a would do the same, but rounds more for small a. */
 INLINE vec vec_tanh(vec x) {
-    vec a = vec_at_most(vec_abs(x) * (real)2, TANH_ONE);
-    vec t = vec_expm1(a);
-    return vec_with_sign(t / (t + (real)2), x);
+    vec negative = -vec_at_most(vec_abs(x) * (real)2, TANH_ONE);
+    vec shifted, p = exp_reduced(negative, &shifted);
+    vec scale = power_of_two((ivec)shifted);
+    vec t = (scale * p + (scale - (real)1)) / (scale * p + (scale + (real)1));
+    return vec_with_sign(vec_abs(t), x);
 }
 
 #endif

@@ -105,20 +105,20 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-class _Pool:
-    """Buffers of saved activations that backward has used up, for the next forward of the same size."""
+class _Pool(threading.local):
+    """Buffers of packed weights and saved activations that are no longer in use, for the next ones like them.
 
-    def __init__(self, most: int = 8) -> None:
+    Fresh memory would cost more than filling it. One pool a thread: no lock that a fork could leave locked.
+    """
+
+    def __init__(self, most: int = 16) -> None:
         self._free: list[Array] = []
         self._most = most
 
     def take(self, size: int) -> Array:
-        for k, buffer in enumerate(self._free):
-            if buffer.size == size:
-                try:
-                    return self._free.pop(k)
-                except IndexError:  # another thread was faster
-                    break
+        for k in reversed(range(len(self._free))):  # the latest first: it may still be in a cache
+            if size <= self._free[k].size <= 2 * size:
+                return self._free.pop(k)
         return _buffer(size)
 
     def give(self, buffer: Array) -> None:
@@ -127,7 +127,7 @@ class _Pool:
             self._free.pop(0)
 
 
-_saved_buffers = _Pool()
+_pool = _Pool()
 _error = threading.local()
 
 
@@ -214,13 +214,18 @@ class _Packed:
         kernel, recurrent = _contiguous(kernel), _contiguous(recurrent)
         bias = _optional("lstm_pack", "bias", bias, (4 * self.units,), self.dtype)
         layer = self.layer(0, 0, lib.FUSEDLSTM_TRAINING if training else 0, "tanh", "sigmoid")
-        self.buffer = _buffer(lib.fusedlstm_lstm_packed_size(layer))
+        self.buffer = _pool.take(lib.fusedlstm_lstm_packed_size(layer))
         slot = _error_slot()
         status = lib.fusedlstm_lstm_pack(
             layer, _pointer(kernel), _pointer(recurrent), _pointer(bias), ffi.from_buffer(self.buffer), slot
         )
         if status:
             _refuse("lstm_pack", status, slot)
+
+    def __del__(self) -> None:
+        buffer = getattr(self, "buffer", None)  # not there if a check in __init__ failed
+        if buffer is not None:
+            _pool.give(buffer)
 
     def layer(self, batch: int, steps: int, flags: int, activation: str, recurrent_activation: str) -> Any:
         """The struct fusedlstm_lstm of a call with these weights."""
@@ -302,7 +307,7 @@ def lstm_forward(
     args.workspace = _scratch.get(lib.fusedlstm_lstm_forward_workspace_size(layer))
     saved = None
     if training:
-        buffer = _saved_buffers.take(lib.fusedlstm_lstm_saved_size(layer))
+        buffer = _pool.take(lib.fusedlstm_lstm_saved_size(layer))
         args.saved = ffi.from_buffer(buffer)
         saved = _Saved(x, packed, mask, layer, buffer, return_sequences)
     slot = _error_slot()
@@ -356,7 +361,7 @@ def lstm_backward(
     status = lib.fusedlstm_lstm_backward(saved.layer, args, slot)
     if status:
         _refuse("lstm_backward", status, slot)
-    _saved_buffers.give(saved.buffer)
+    _pool.give(saved.buffer)
     saved.buffer = None
     return d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0
 
