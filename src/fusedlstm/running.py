@@ -1,0 +1,306 @@
+"""compile, evaluate, predict and the checks of data, for every kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fusedlstm import optimizers
+from fusedlstm.callbacks import Callback, CallbackList
+from fusedlstm.data import Arrays, Batch, Passes, Spec, Stream, check_x, combine, is_iterable_of_batches
+from fusedlstm.layers.base import Array, Backward, Layer
+from fusedlstm.objective import Objective
+from fusedlstm.utils.progress import ProgressBar
+
+BATCH_SIZE = 32
+
+
+class Runner(Layer):
+    """The part of a model that meets data; a subclass says what runs, in `spec`, `prepare` and `run`."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: Any = None
+        self._objective: Objective | None = None
+
+    # What a subclass defines.
+
+    def spec(self) -> Spec:
+        """What the model takes and gives."""
+        raise TypeError(f"{self.label}: a subclass of Runner has to define spec")
+
+    def prepare(self, x: list[Array]) -> tuple[int | None, ...]:
+        """Check the inputs' shapes through all layers; returns the shape of the outputs."""
+        raise TypeError(f"{self.label}: a subclass of Runner has to define prepare")
+
+    def run(self, x: list[Array], training: bool, need_backward: bool) -> tuple[Array, Any, Backward | None]:
+        """Outputs, their mask, and the function that sets the layers' gradients from that of the outputs."""
+        raise TypeError(f"{self.label}: a subclass of Runner has to define run")
+
+    # Setting up.
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose how the model is trained and judged.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str or Loss, optional
+            Not needed to predict only.
+        loss_weights : None
+            For models of several outputs; anything but None raises.
+        metrics, weighted_metrics : list of str or Metric, optional
+            Without and with the sample weights.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted for the sake of programs that have them, without effect.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an optimizer, loss or metric that does not exist; nothing is changed.
+        """
+        self.unavailable("loss_weights", loss_weights, None)
+        chosen = self.find(optimizers.get, "optimizer", optimizer)
+        objective = Objective(self.label, loss, metrics, weighted_metrics)
+        self.optimizer, self.loss, self._objective = chosen, loss, objective
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._objective is not None
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics of `compile`; strings are resolved when the first data comes."""
+        return [] if self._objective is None else self._objective.metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in its order."""
+        return [] if self._objective is None else self._objective.names
+
+    def _compiled(self, method: str) -> tuple[Objective, optimizers.Optimizer]:
+        if self._objective is None or self.optimizer is None:
+            raise RuntimeError(f"{self.label}: call compile() before {method}()")
+        if self._objective.loss is None:
+            raise ValueError(f"{self.label}: {method}() needs compile(loss=...), got loss=None")
+        return self._objective, self.optimizer
+
+    def _check(self, batch: Batch, objective: Objective, owner: str = "") -> None:
+        """Check a batch's shapes against the model, the loss and the metrics before anything is computed."""
+        owner = owner or self.label
+        shape = self.prepare(batch.x)
+        if batch.y is None:
+            raise ValueError(f"{owner}: expected y to be an array, got None")
+        row = tuple(1 if n is None else n for n in shape[1:])
+        y_pred = np.zeros((1, *row), self.spec().output_dtype)
+        weight = None if batch.weight is None else batch.weight[:1]
+        with np.errstate(all="ignore"):  # the numbers mean nothing here, only the shapes do
+            try:
+                objective.prepare(batch.y[:1], y_pred, weight)
+            except ValueError as error:
+                raise ValueError(f"{owner}: y does not fit, seen in its first row: {error}") from error
+
+    def _ready(self, batch: Batch, objective: Objective | None = None) -> None:
+        """Check a batch, without an objective only against the model, then build the model if it is not yet."""
+        if objective is not None:
+            self._check(batch, objective)
+        if not self.built:
+            self.prepare(batch.x)
+            self.build(batch.x[0].shape)
+
+    # Data.
+
+    def _batch(self, x: Any, y: Any, weight: Any, class_weight: Any = None, owner: str = "") -> Batch:
+        spec = self.spec()
+        if owner:
+            spec = spec._replace(owner=owner)
+        arrays = check_x(spec, x)
+        return Batch(arrays, *combine(spec, y, weight, class_weight, len(arrays[0])))
+
+    def _source(
+        self, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any = None, owner: str = ""
+    ) -> Arrays | Stream:
+        if is_iterable_of_batches(x):
+            for name, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
+                if value is not None:
+                    raise ValueError(
+                        f"{self.label}: expected {name} to be None when x is an iterable of batches, got "
+                        f"{value if name == 'batch_size' else type(value).__name__}"
+                    )
+            return Stream(x, lambda x, y, w: self._batch(x, y, w, class_weight, owner))
+        size = BATCH_SIZE if batch_size is None else self.positive_integer("batch_size", batch_size)
+        batch = self._batch(x, y, weight, class_weight, owner)
+        return Arrays(batch.x, batch.y, batch.weight, size)
+
+    def _steps(self, argument: str, value: Any) -> int | None:
+        return None if value is None else self.positive_integer(argument, value)
+
+    def _callbacks(self, callbacks: Any, verbose: Any, extra: list[Callback], **params: Any) -> CallbackList:
+        if isinstance(callbacks, CallbackList):
+            callbacks = callbacks.callbacks
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        shown = [ProgressBar()] if verbose != 0 else []
+        return CallbackList(given + shown + extra, model=self, params={"verbose": verbose, **params})
+
+    def _check_verbose(self, verbose: Any) -> int:
+        if isinstance(verbose, bool | np.bool_):
+            return int(verbose)
+        if not isinstance(verbose, str | int) or verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f"{self.label}: expected verbose 'auto', 0, 1 or 2, got {verbose!r}")
+        return 1 if isinstance(verbose, str) else verbose
+
+    # Judging and predicting.
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> float | list[float] | dict[str, float]:
+        """The loss and the metrics on data.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, sample_weight, callbacks
+            As in `fit`.
+        steps : int, optional
+            Use only so many batches.
+        return_dict : bool
+
+        Returns
+        -------
+        float, list of float or dict
+            The loss; with metrics [loss, *metrics] in the order of `metrics_names`; with `return_dict` by name.
+
+        Raises
+        ------
+        RuntimeError
+            Before `compile`.
+        ValueError, TypeError
+            For data or arguments that do not fit, or if there are no rows.
+        """
+        objective, _ = self._compiled("evaluate")
+        verbose = self._check_verbose(verbose)
+        limit = self._steps("steps", steps)
+        source = self._source(x, y, sample_weight, batch_size)
+        if isinstance(source, Arrays):
+            self._require_rows(source)
+            self._ready(source.sample(), objective)
+        called = self._callbacks(callbacks, verbose, [], epochs=1, steps=limit or source.steps)
+        self._test(source, limit, objective, called)
+        return objective.logs() if return_dict else self._result(objective)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Array:
+        """The model's outputs.
+
+        Parameters
+        ----------
+        x : array, or iterable of batches
+        batch_size, verbose, steps, callbacks
+            As in `evaluate`.
+
+        Returns
+        -------
+        array
+            (N, ...), a row for each of `x`; of no rows if `x` has none.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or arguments that do not fit.
+        """
+        verbose = self._check_verbose(verbose)
+        limit = self._steps("steps", steps)
+        source = self._source(x, None, None, batch_size)
+        if isinstance(source, Arrays):
+            self._ready(source.sample())
+            if not source.rows:
+                return self.run(source.x, False, False)[0]
+        called = self._callbacks(callbacks, verbose, [], epochs=1, steps=limit or source.steps)
+        begins, ends = called.has("on_predict_batch_begin"), called.has("on_predict_batch_end")
+        called.on_predict_begin()
+        outputs: list[Array] = []
+        for batch in Passes(source, limit).epoch():
+            if begins:
+                called.on_predict_batch_begin(len(outputs))
+            if not outputs:
+                self._ready(batch)
+            outputs.append(self.run(batch.x, False, False)[0])
+            if ends:
+                called.on_predict_batch_end(len(outputs) - 1, {"outputs": outputs[-1]})
+        if not outputs:
+            raise ValueError(f"{self.label}: expected at least one batch to predict, got none")
+        called.on_predict_end()
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """The outputs for all rows of an array in one go, without callbacks or progress."""
+        x = check_x(self.spec(), x)
+        self._ready(Batch(x, None, None))
+        return self.run(x, False, False)[0]
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> float | list[float] | dict[str, float]:
+        """The loss and the metrics on this batch alone; as `evaluate`."""
+        objective, _ = self._compiled("test_on_batch")
+        batch = self._batch(x, y, sample_weight)
+        self._require_rows(batch)
+        self._ready(batch, objective)
+        objective.reset()
+        y_pred, mask, _ = self.run(batch.x, False, False)
+        objective.step(batch.y, y_pred, batch.weight, mask, False)  # type: ignore[arg-type]
+        return objective.logs() if return_dict else self._result(objective)
+
+    def _result(self, objective: Objective) -> float | list[float]:
+        values = objective.values()
+        return values[0] if len(values) == 1 else values
+
+    def _test(self, source: Arrays | Stream, steps: int | None, objective: Objective, called: CallbackList) -> None:
+        objective.reset()
+        called.on_test_begin()
+        begins, ends = called.has("on_test_batch_begin"), called.has("on_test_batch_end")
+        done = 0
+        for batch in Passes(source, steps).epoch():
+            if begins:
+                called.on_test_batch_begin(done)
+            if not done:
+                self._ready(batch, objective)
+            y_pred, mask, _ = self.run(batch.x, False, False)
+            objective.step(batch.y, y_pred, batch.weight, mask, False)  # type: ignore[arg-type]
+            if ends:
+                called.on_test_batch_end(done, objective.logs())
+            done += 1
+        if not done:
+            raise ValueError(f"{self.label}: expected at least one batch to evaluate, got none")
+        called.on_test_end(objective.logs())
+
+    def _require_rows(self, data: Arrays | Batch, owner: str = "") -> None:
+        if not len(data.x[0]):
+            raise ValueError(f"{owner or self.label}: expected x to have at least one row, got 0")

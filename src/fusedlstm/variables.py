@@ -1,0 +1,111 @@
+"""A named array that layers compute with and optimizers change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Variable:
+    """A weight of a layer, or any other array that training changes in place.
+
+    The array's memory stays where it is for the variable's whole life. Every change goes through `assign` or
+    `update`, which bump `version`, so that whoever keeps something derived from the values (packed weights) knows
+    when it is out of date.
+
+    Parameters
+    ----------
+    value : array of float32, float64 or integers
+        Copied, in C order.
+    name : str
+    trainable : bool
+        Whether an optimizer may change it.
+
+    Attributes
+    ----------
+    name : str
+    path : str
+        The owner's name and the variable's, ``"dense/kernel"``; the name alone until a layer sets it.
+    version : int
+        Grows with every change.
+    """
+
+    __slots__ = ("_data", "_view", "constraint", "name", "path", "regularizer", "trainable", "version")
+
+    def __init__(self, value: ArrayLike, *, name: str, trainable: bool = True) -> None:
+        self._data: NDArray[Any] = np.array(value, order="C", copy=True)
+        self._view = self._data.view()
+        self._view.flags.writeable = False
+        self.name = name
+        self.path = name
+        self.trainable = trainable
+        self.version = 0
+        self.regularizer: Any = None
+        self.constraint: Any = None
+
+    @property
+    def value(self) -> NDArray[Any]:
+        """The array itself, read-only: it shows later changes."""
+        return self._view
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, which never changes."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its dtype, which never changes."""
+        return self._data.dtype
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy of the array."""
+        return self._data.copy()
+
+    def assign(self, value: ArrayLike) -> None:
+        """Copy `value` in.
+
+        Parameters
+        ----------
+        value : array
+            Of the variable's shape, real numbers; cast to its dtype.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs; nothing is changed.
+        TypeError
+            If the values are not real numbers.
+        """
+        new = self.check(value)
+        self._data[...] = new
+        self.version += 1
+
+    def check(self, value: ArrayLike) -> NDArray[Any]:
+        """`value` as an array that `assign` takes, or the error that it raises."""
+        new = np.asarray(value)
+        if new.dtype.kind not in "fiub":
+            raise TypeError(f"variable '{self.path}': expected real numbers, got dtype {new.dtype}")
+        if new.shape != self._data.shape:
+            raise ValueError(f"variable '{self.path}': expected shape {self._data.shape}, got {new.shape}")
+        return new
+
+    def update(self) -> NDArray[Any]:
+        """The writable array, for a change in place that follows now; bumps `version`."""
+        self.version += 1
+        return self._data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if dtype is None or dtype == self._data.dtype:
+            return self.numpy() if copy else self._view
+        if copy is False:
+            raise ValueError(f"variable '{self.path}': {self._data.dtype} as {dtype} needs a copy")
+        return self._data.astype(dtype)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"<Variable '{self.path}' shape={self.shape} dtype={self.dtype}>"

@@ -1,0 +1,122 @@
+"""Activations against Keras's numbers, their derivatives against finite differences, and what `get` takes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusedlstm import activations
+
+KERAS = json.loads((Path(__file__).parent / "fixtures" / "keras_training.json").read_text())["activations"]
+X = np.array(KERAS["x"])
+NAMES = [*sorted(KERAS["y"]), "sparsemax"]
+
+
+@pytest.mark.parametrize("name", NAMES[:-1])
+def test_values_are_those_of_keras(name):
+    # 2e-6: some of Keras's formulas round to float32 whatever the dtype.
+    np.testing.assert_allclose(activations.get(name)(X), KERAS["y"][name], rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_is_the_finite_difference(name):
+    activation, eps = activations.get(name), 1e-6
+    rng = np.random.default_rng(0)
+    x = X + 0.0137  # away from the corners
+    d_y = rng.normal(size=x.shape)
+    d_x = activation.backward(d_y, x, activation.forward(x))
+    numeric = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[index] += eps
+        down[index] -= eps
+        numeric[index] = ((activation(up) - activation(down)) * d_y).sum() / (2 * eps)
+    np.testing.assert_allclose(d_x, numeric, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_and_arguments_stay(name, dtype):
+    activation, x = activations.get(name), X.astype(dtype)[:, ::2]
+    x.flags.writeable = False
+    y = activation.forward(x)
+    d_y = np.ones_like(y)
+    y.flags.writeable = d_y.flags.writeable = False
+    d_x = activation.backward(d_y, x, y)
+    assert (y.dtype, y.shape, d_x.dtype, d_x.shape) == (dtype, x.shape, dtype, x.shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_large_arguments_and_zero_stay_finite(name):
+    activation = activations.get(name)
+    x = np.array([[-80.0, -30.0, 0.0, 30.0, 80.0]])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        y = activation(x)
+        d_x = activation.backward(np.ones_like(x), x, y)
+    assert np.isfinite(y).all()
+    assert np.isfinite(d_x).all()
+
+
+def test_sparsemax_is_the_nearest_point_of_the_simplex():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(50, 6))
+    y = activations.sparsemax(x)
+    np.testing.assert_allclose(y.sum(axis=-1), 1)
+    assert (y >= 0).all()
+    assert (y == 0).any()
+    for _ in range(200):
+        other = rng.dirichlet(np.full(6, 0.3), size=50)
+        assert (((x - y) ** 2).sum(axis=-1) <= ((x - other) ** 2).sum(axis=-1)).all()
+
+
+def test_kernels_are_those_that_gates_may_have():
+    kernels = {name for name in NAMES if activations.get(name).kernel is not None}
+    assert kernels == {"tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"}
+    assert all(activations.get(name).kernel == name for name in kernels)
+
+
+def test_names():
+    assert activations.get(None) is activations.linear
+    assert activations.get("swish") is activations.silu is activations.get("silu")
+    assert activations.get("hard_swish") is activations.hard_silu
+    assert activations.get(activations.tanh) is activations.tanh
+    for name in NAMES:
+        assert activations.get(activations.serialize(activations.get(name))) is activations.get(name)
+
+
+def test_lists_and_integers_are_numbers():
+    np.testing.assert_array_equal(activations.relu([-1, 0, 2]), [0, 0, 2])
+    assert activations.tanh(np.array([1], np.int64)).dtype == np.float64
+    assert activations.sigmoid(0.0) == 0.5
+
+
+def test_softmax_takes_any_rank():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    np.testing.assert_allclose(activations.softmax(x)[1, 2], activations.softmax(x[1, 2]))
+    np.testing.assert_allclose(activations.softmax(x).sum(axis=-1), 1)
+
+
+ERRORS = [
+    (lambda: activations.get("rleu"), ValueError, "unknown activation 'rleu': expected one of 'celu', 'elu'"),
+    (
+        lambda: activations.get(np.tanh),
+        TypeError,
+        "expected a name or a fusedlstm.activations.Activation .* got <ufunc",
+    ),
+    (lambda: activations.get(3), TypeError, "got 3"),
+    (lambda: activations.tanh(["a"]), TypeError, "activation 'tanh': expected an array of numbers, got dtype <U1"),
+    (lambda: activations.gelu([1j]), TypeError, "activation 'gelu': .* got dtype complex128"),
+    (lambda: activations.tanh([1.0], alpha=2), TypeError, "alpha"),
+    (
+        lambda: activations.serialize(activations.Activation("tanh", np.tanh, lambda d_y, x, y: d_y)),
+        ValueError,
+        "serialize: expected an activation of fusedlstm.activations, got <activation tanh>",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=range(len(ERRORS)))
+def test_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
