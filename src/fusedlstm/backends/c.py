@@ -23,6 +23,11 @@ _ACTIVATIONS = {
     for name in ("linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "softplus", "exp")
 }
 _NULL = ffi.NULL
+# Looked up once: a small call is mostly the making of its arguments.
+_new, _from_buffer = ffi.new, ffi.from_buffer
+_LAYER, _UPDATE = ffi.typeof("struct fusedlstm_lstm *"), ffi.typeof("struct fusedlstm_update *")
+_FORWARD, _BACKWARD = ffi.typeof("struct fusedlstm_lstm_forward *"), ffi.typeof("struct fusedlstm_lstm_backward *")
+_MATMUL = ffi.typeof("struct fusedlstm_matmul *")
 
 
 # The machine.
@@ -180,9 +185,10 @@ def _pointer(array: Array | None) -> Any:
     """To the first element; the array must outlive the call."""
     if array is None:
         return _NULL
-    if array.flags.c_contiguous:
-        return ffi.from_buffer(array)
-    return ffi.cast("void *", array.ctypes.data)
+    try:
+        return _from_buffer(array)
+    except ValueError:  # not contiguous
+        return ffi.cast("void *", array.ctypes.data)
 
 
 def _rows_contiguous(array: Array) -> Array:
@@ -199,6 +205,10 @@ def _whole_strides(array: Array) -> bool:
 # The LSTM.
 
 
+_TRAINING, _LAST_STEP = lib.FUSEDLSTM_TRAINING, lib.FUSEDLSTM_LAST_STEP
+_ZERO_OUTPUT = lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK
+
+
 class _Packed:
     """Packed weights: `buffer` as csrc/kernels/lstm_layout.inc lays it out."""
 
@@ -213,11 +223,12 @@ class _Packed:
         _check("lstm_pack", "recurrent", recurrent, (self.units, 4 * self.units), self.dtype)
         kernel, recurrent = _contiguous(kernel), _contiguous(recurrent)
         bias = _optional("lstm_pack", "bias", bias, (4 * self.units,), self.dtype)
-        layer = self.layer(0, 0, lib.FUSEDLSTM_TRAINING if training else 0, "tanh", "sigmoid")
-        self.buffer = _pool.take(lib.fusedlstm_lstm_packed_size(layer))
+        flags = _TRAINING if training else 0
+        layer = _layer(0, 0, self.inputs, self.units, self.code, "tanh", "sigmoid", flags)
+        self.buffer = _pool.take(layer.packed)
         slot = _error_slot()
         status = lib.fusedlstm_lstm_pack(
-            layer, _pointer(kernel), _pointer(recurrent), _pointer(bias), ffi.from_buffer(self.buffer), slot
+            layer.struct, _pointer(kernel), _pointer(recurrent), _pointer(bias), ffi.from_buffer(self.buffer), slot
         )
         if status:
             _refuse("lstm_pack", status, slot)
@@ -227,13 +238,36 @@ class _Packed:
         if buffer is not None:
             _pool.give(buffer)
 
-    def layer(self, batch: int, steps: int, flags: int, activation: str, recurrent_activation: str) -> Any:
-        """The struct fusedlstm_lstm of a call with these weights."""
-        layer = ffi.new("struct fusedlstm_lstm *")
-        layer.batch, layer.steps, layer.inputs, layer.units = batch, steps, self.inputs, self.units
-        layer.dtype, layer.flags = self.code, flags
-        layer.activation, layer.recurrent_activation = _ACTIVATIONS[activation], _ACTIVATIONS[recurrent_activation]
-        return layer
+
+class _Layer:
+    """A struct fusedlstm_lstm, which C only reads, and the sizes of the buffers that its calls need."""
+
+    __slots__ = ("backward_workspace", "forward_workspace", "packed", "saved", "struct")
+
+    def __init__(self, struct: Any) -> None:
+        self.struct = struct
+        self.packed = lib.fusedlstm_lstm_packed_size(struct)
+        self.saved = lib.fusedlstm_lstm_saved_size(struct)
+        self.forward_workspace = lib.fusedlstm_lstm_forward_workspace_size(struct)
+        self.backward_workspace = lib.fusedlstm_lstm_backward_workspace_size(struct)
+
+
+_layers: dict[tuple[Any, ...], _Layer] = {}
+_LAYERS_KEPT = 1024
+
+
+def _layer(
+    batch: int, steps: int, inputs: int, units: int, dtype: int, activation: str, recurrent_activation: str, flags: int
+) -> _Layer:
+    """Of a call with these sizes and options; kept, since most calls are like an earlier one."""
+    key = (generation, batch, steps, inputs, units, dtype, activation, recurrent_activation, flags)
+    layer = _layers.get(key)
+    if layer is None:
+        if len(_layers) >= _LAYERS_KEPT:
+            _layers.clear()
+        numbers = (_ACTIVATIONS[activation], _ACTIVATIONS[recurrent_activation], flags, 0, 0.0)
+        layer = _layers[key] = _Layer(_new(_LAYER, (batch, steps, inputs, units, dtype, *numbers)))
+    return layer
 
 
 class _Saved:
@@ -242,7 +276,7 @@ class _Saved:
     __slots__ = ("buffer", "layer", "mask", "packed", "return_sequences", "x")
 
     def __init__(
-        self, x: Array, packed: _Packed, mask: Array | None, layer: Any, buffer: Array, return_sequences: bool
+        self, x: Array, packed: _Packed, mask: Array | None, layer: _Layer, buffer: Array, return_sequences: bool
     ) -> None:
         self.x, self.packed, self.mask, self.layer = x, packed, mask, layer
         self.buffer: Array | None = buffer
@@ -254,14 +288,12 @@ def lstm_pack(kernel: Array, recurrent: Array, bias: Array | None, training: boo
     return _Packed(kernel, recurrent, bias, training)
 
 
-def _set_inputs(args: Any, x: Array, mask: Array | None, packed: _Packed) -> None:
-    """What forward and backward arguments have in common; strides in elements."""
-    size = x.itemsize
-    args.x, args.packed = _pointer(x), ffi.from_buffer(packed.buffer)
-    args.x_batch_stride, args.x_step_stride = x.strides[0] // size, x.strides[1] // size
-    if mask is not None:
-        args.mask = ffi.cast("uint8_t *", mask.ctypes.data)
-        args.mask_batch_stride, args.mask_step_stride = mask.strides
+def _strides(array: Array | None) -> tuple[int, int]:
+    """Of batch and time, in elements."""
+    if array is None:
+        return 0, 0
+    batch, step = array.strides[:2]
+    return batch // array.itemsize, step // array.itemsize
 
 
 def lstm_forward(
@@ -291,27 +323,39 @@ def lstm_forward(
     if training and not packed.training:
         raise ValueError("lstm_forward: expected weights packed with training=True for training=True")
 
-    flags = lib.FUSEDLSTM_TRAINING if training else 0
+    flags = _TRAINING if training else 0
     if not return_sequences:
-        flags |= lib.FUSEDLSTM_LAST_STEP
+        flags |= _LAST_STEP
     if zero_output_for_mask:
-        flags |= lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK
-    layer = packed.layer(batch, steps, flags, activation, recurrent_activation)
+        flags |= _ZERO_OUTPUT
+    layer = _layer(batch, steps, packed.inputs, units, packed.code, activation, recurrent_activation, flags)
     y = np.empty((batch, steps, units) if return_sequences else (batch, units), dtype)
     h, c = np.empty((batch, units), dtype), np.empty((batch, units), dtype)
-    args = ffi.new("struct fusedlstm_lstm_forward *")
-    _set_inputs(args, x, mask, packed)
-    args.h0, args.c0 = _pointer(h0), _pointer(c0)
-    args.y, args.h, args.c = ffi.from_buffer(y), ffi.from_buffer(h), ffi.from_buffer(c)
-    args.y_batch_stride, args.y_step_stride = (steps * units if return_sequences else units), units
-    args.workspace = _scratch.get(lib.fusedlstm_lstm_forward_workspace_size(layer))
-    saved = None
+    saved, buffer = None, _NULL
     if training:
-        buffer = _pool.take(lib.fusedlstm_lstm_saved_size(layer))
-        args.saved = ffi.from_buffer(buffer)
-        saved = _Saved(x, packed, mask, layer, buffer, return_sequences)
+        saved = _Saved(x, packed, mask, layer, _pool.take(layer.saved), return_sequences)
+        buffer = _from_buffer(saved.buffer)
+    args = _new(
+        _FORWARD,
+        (
+            _pointer(x),
+            _NULL if mask is None else ffi.cast("uint8_t *", mask.ctypes.data),
+            _pointer(h0),
+            _pointer(c0),
+            _from_buffer(packed.buffer),
+            _from_buffer(y),
+            _from_buffer(h),
+            _from_buffer(c),
+            buffer,
+            _scratch.get(layer.forward_workspace),
+            *_strides(x),
+            *_strides(mask),
+            steps * units if return_sequences else units,
+            units,
+        ),
+    )
     slot = _error_slot()
-    status = lib.fusedlstm_lstm_forward(layer, args, slot)
+    status = lib.fusedlstm_lstm_forward(layer.struct, args, slot)
     if status:
         _refuse("lstm_forward", status, slot)
     return y, h, c, saved
@@ -344,21 +388,32 @@ def lstm_backward(
     d_kernel, d_recurrent = np.empty((inputs, 4 * units), dtype), np.empty((units, 4 * units), dtype)
     d_bias = np.empty(4 * units, dtype)
     d_h0, d_c0 = np.empty((batch, units), dtype), np.empty((batch, units), dtype)
-    args = ffi.new("struct fusedlstm_lstm_backward *")
-    _set_inputs(args, x, saved.mask, packed)
-    args.saved = ffi.from_buffer(saved.buffer)
-    if d_y is not None:
-        args.d_y, args.d_y_batch_stride = _pointer(d_y), d_y.strides[0] // d_y.itemsize
-        args.d_y_step_stride = d_y.strides[1] // d_y.itemsize
-    args.d_h, args.d_c = _pointer(d_h), _pointer(d_c)
-    if d_x is not None:
-        args.d_x, args.d_x_batch_stride, args.d_x_step_stride = ffi.from_buffer(d_x), steps * inputs, inputs
-    args.d_kernel, args.d_recurrent = ffi.from_buffer(d_kernel), ffi.from_buffer(d_recurrent)
-    args.d_bias = ffi.from_buffer(d_bias)
-    args.d_h0, args.d_c0 = ffi.from_buffer(d_h0), ffi.from_buffer(d_c0)
-    args.workspace = _scratch.get(lib.fusedlstm_lstm_backward_workspace_size(saved.layer))
+    args = _new(
+        _BACKWARD,
+        (
+            _pointer(x),
+            _NULL if saved.mask is None else ffi.cast("uint8_t *", saved.mask.ctypes.data),
+            _from_buffer(packed.buffer),
+            _from_buffer(saved.buffer),
+            _pointer(d_y),
+            _pointer(d_h),
+            _pointer(d_c),
+            _pointer(d_x),
+            _from_buffer(d_kernel),
+            _from_buffer(d_recurrent),
+            _from_buffer(d_bias),
+            _from_buffer(d_h0),
+            _from_buffer(d_c0),
+            _scratch.get(saved.layer.backward_workspace),
+            *_strides(x),
+            *_strides(saved.mask),
+            *_strides(d_y),
+            steps * inputs,
+            inputs,
+        ),
+    )
     slot = _error_slot()
-    status = lib.fusedlstm_lstm_backward(saved.layer, args, slot)
+    status = lib.fusedlstm_lstm_backward(saved.layer.struct, args, slot)
     if status:
         _refuse("lstm_backward", status, slot)
     _pool.give(saved.buffer)
@@ -386,12 +441,26 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     a = a if _whole_strides(a) else a.copy(order="C")
     b = b if _whole_strides(b) else b.copy(order="C")
     result = _contiguous(out)
-    args = ffi.new("struct fusedlstm_matmul *")
-    args.rows, args.inner, args.columns, args.dtype, args.accumulate = rows, inner, columns, code, accumulate
-    args.a, args.b, args.bias, args.out = _pointer(a), _pointer(b), _pointer(bias), ffi.from_buffer(result)
-    args.a_row_stride, args.a_column_stride = a.strides[0] // size, a.strides[1] // size
-    args.b_row_stride, args.b_column_stride = b.strides[0] // size, b.strides[1] // size
-    args.out_row_stride = columns
+    args = _new(
+        _MATMUL,
+        (
+            rows,
+            inner,
+            columns,
+            code,
+            accumulate,
+            0,
+            _pointer(a),
+            _pointer(b),
+            _pointer(bias),
+            _from_buffer(result),
+            a.strides[0] // size,
+            a.strides[1] // size,
+            b.strides[0] // size,
+            b.strides[1] // size,
+            columns,
+        ),
+    )
     args.workspace = _scratch.get(lib.fusedlstm_matmul_workspace_size(args))
     slot = _error_slot()
     status = lib.fusedlstm_matmul(args, slot)
@@ -447,7 +516,7 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
     ids = np.ascontiguousarray(ids, np.int64)
     _check("embedding_gradient", "d_out", d_out, (*ids.shape, width), d_table.dtype)
     d_out = _contiguous(d_out)
-    _in_place("embedding_gradient", d_table=d_table)
+    _in_place("embedding_gradient", "d_table", d_table)
     slot = _error_slot()
     pointer = ffi.cast("int64_t *", ids.ctypes.data)
     status = lib.fusedlstm_embedding_gradient(
@@ -459,27 +528,39 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
         _refuse("embedding_gradient", status, slot)
 
 
-def _in_place(function: str, **arrays: Array) -> None:
-    """Raise unless the arrays can be updated where they are."""
-    for name, array in arrays.items():
-        if not (array.flags.c_contiguous and array.flags.writeable and array.flags.aligned):
-            raise ValueError(f"{function}: expected {name} contiguous and writeable")
+def _in_place(function: str, name: str, array: Array) -> None:
+    """Raise unless the array can be updated where it is."""
+    flags = array.flags
+    if not (flags.c_contiguous and flags.writeable and flags.aligned):
+        raise ValueError(f"{function}: expected {name} contiguous and writeable")
 
 
 def _update(
-    function: str, w: Array, g: Array, learning_rate: float, gradient_scale: float, decay: float, **state: Array | None
-) -> tuple[Any, Array]:
-    """The struct fusedlstm_update, and the gradient that it points to."""
-    update = ffi.new("struct fusedlstm_update *")
-    update.dtype = _dtype_of(function, "w", w)
-    for name, array in {"g": g, **state}.items():
-        if array is not None:
-            _check(function, name, array, w.shape, w.dtype)
-    _in_place(function, w=w, **{name: array for name, array in state.items() if array is not None})
+    function: str,
+    w: Array,
+    g: Array,
+    state: tuple[tuple[str, Array | None], ...],
+    learning_rate: float,
+    gradient_scale: float,
+    decay: float,
+) -> tuple[Any, list[Any]]:
+    """The struct fusedlstm_update, which keeps what it points to alive, and pointers to the state."""
+    shape, dtype = w.shape, w.dtype
+    code = _dtype_of(function, "w", w)
+    _check(function, "g", g, shape, dtype)
+    _in_place(function, "w", w)
+    pointers = []
+    for name, array in state:
+        if array is None:
+            pointers.append(_NULL)
+        else:
+            _check(function, name, array, shape, dtype)
+            _in_place(function, name, array)
+            pointers.append(_from_buffer(array))
     g = _contiguous(g)
-    update.n, update.w, update.g = w.size, ffi.from_buffer(w), ffi.from_buffer(g)
-    update.learning_rate, update.gradient_scale, update.decay = learning_rate, gradient_scale, decay
-    return update, g
+    pointers += [_from_buffer(w), _from_buffer(g)]
+    numbers = (learning_rate, gradient_scale, decay)
+    return _new(_UPDATE, (w.size, code, pointers[-2], pointers[-1], *numbers)), pointers
 
 
 def sgd_update(
@@ -494,10 +575,11 @@ def sgd_update(
     decay: float = 0.0,
 ) -> None:
     """See `reference.sgd_update`."""
-    update, g = _update("sgd_update", w, g, learning_rate, gradient_scale, decay, velocity=velocity)
+    state = (("velocity", velocity),)
+    update, pointers = _update("sgd_update", w, g, state, learning_rate, gradient_scale, decay)
     slot = _error_slot()
     momentum = 0.0 if velocity is None else momentum
-    status = lib.fusedlstm_sgd_update(update, _pointer(velocity), momentum, nesterov, slot)
+    status = lib.fusedlstm_sgd_update(update, pointers[0], momentum, nesterov, slot)
     if status:
         _refuse("sgd_update", status, slot)
 
@@ -517,14 +599,10 @@ def rmsprop_update(
     decay: float = 0.0,
 ) -> None:
     """See `reference.rmsprop_update`."""
-    update, g = _update(
-        "rmsprop_update", w, g, learning_rate, gradient_scale, decay,
-        mean_square=mean_square, average=average, velocity=velocity,
-    )  # fmt: skip
+    state = (("mean_square", mean_square), ("average", average), ("velocity", velocity))
+    update, pointers = _update("rmsprop_update", w, g, state, learning_rate, gradient_scale, decay)
     slot = _error_slot()
-    status = lib.fusedlstm_rmsprop_update(
-        update, _pointer(mean_square), _pointer(average), _pointer(velocity), rho, momentum, epsilon, slot
-    )
+    status = lib.fusedlstm_rmsprop_update(update, *pointers[:3], rho, momentum, epsilon, slot)
     if status:
         _refuse("rmsprop_update", status, slot)
 
@@ -544,8 +622,9 @@ def adam_update(
     decay: float = 0.0,
 ) -> None:
     """See `reference.adam_update`."""
-    update, g = _update("adam_update", w, g, learning_rate, gradient_scale, decay, m=m, v=v, v_max=v_max)
+    state = (("m", m), ("v", v), ("v_max", v_max))
+    update, pointers = _update("adam_update", w, g, state, learning_rate, gradient_scale, decay)
     slot = _error_slot()
-    status = lib.fusedlstm_adam_update(update, _pointer(m), _pointer(v), _pointer(v_max), beta_1, beta_2, epsilon, slot)
+    status = lib.fusedlstm_adam_update(update, *pointers[:3], beta_1, beta_2, epsilon, slot)
     if status:
         _refuse("adam_update", status, slot)
