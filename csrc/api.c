@@ -71,10 +71,11 @@ int fusedlstm_set_num_threads(int threads) {
     return FUSEDLSTM_OK;
 }
 
-/* Threads for so much work: each is woken for `per_thread` of it at least. */
-static int threads_worth(int requested, double work, double per_thread) {
+/* Threads for so much work: each is woken for `per_thread` of it at least. Counts of flops are whole numbers and are not
+ * divided here as floating-point numbers: that would raise the caller's exception flag for inexact results. */
+static int threads_worth(int requested, double work, int64_t per_thread) {
     int threads = team_threads(requested > 0 ? requested : atomic_load(&threads_set));
-    if (work / per_thread < threads) threads = (int)(work / per_thread);
+    if (work < (double)(per_thread * threads)) threads = (int)((int64_t)work / per_thread);
     return threads > 1 ? threads : 1;
 }
 
@@ -131,7 +132,7 @@ int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, 
 
     struct lstm_pack_job job = {layer, kernel, recurrent, bias, packed};
     double numbers = 4 * (double)layer->units * (double)(layer->inputs + layer->units);
-    team_run(threads_worth(layer->threads, numbers, 1e5), kernels_in_use(layer->dtype)->lstm_pack, &job);
+    team_run(threads_worth(layer->threads, numbers, 100000), kernels_in_use(layer->dtype)->lstm_pack, &job);
     return FUSEDLSTM_OK;
 }
 
@@ -158,9 +159,9 @@ static void plan(struct lstm_job *job, double work_of_call) {
     double work_of_step = 8 * (double)layer->batch * width * inner;
     double weight_bytes = 4 * width * inner * (double)size_of(layer->dtype);
     int threads = threads_worth(layer->threads, work_of_call, FLOPS_PER_THREAD);
-    int large = weight_bytes > 2e6 && work_of_step / threads > per_meeting;
+    int large = weight_bytes > 2e6 && work_of_step > per_meeting * threads;
     job->split_units = threads > 1 && (large || layer->batch < threads);
-    if (job->split_units && work_of_step / threads < per_meeting / 8) threads = 1;
+    if (job->split_units && 8 * work_of_step < per_meeting * threads) threads = 1;
     job->threads = threads;
 }
 
@@ -266,6 +267,7 @@ int fusedlstm_matmul(const struct fusedlstm_matmul *args, const char **error) {
     REQUIRE(stride_separates(args->out_row_stride, args->rows, args->columns), "out_row_stride");
     REQUIRE(buffer(args->workspace, fusedlstm_matmul_workspace_size(args)), "workspace");
 
+    if (args->rows == 0 || args->columns == 0) return FUSEDLSTM_OK; /* whatever `inner` is */
     double work = 2 * (double)args->rows * (double)args->inner * (double)args->columns;
     int threads = threads_worth(args->threads, work, FLOPS_PER_THREAD);
     team_run(threads, kernels_in_use(args->dtype)->matmul, (void *)(uintptr_t)args);

@@ -1,7 +1,6 @@
 """Generates the C source of the Python module `fusedlstm._binding` from the header, into the build folder.
 
-    python cffi_build.py fusedlstm.h _binding.c
-
+Usage: `python cffi_build.py fusedlstm.h _binding.c`.
 The header is the only list of declarations: what it declares, `fusedlstm._binding.lib` has.
 """
 

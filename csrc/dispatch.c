@@ -105,7 +105,7 @@ int fusedlstm_set_isa(const char *name) {
 }
 
 const char *fusedlstm_available_isa(int index) {
-    for (int k = 0; k < ISA_COUNT; k++)
+    for (int k = 0; k < ISA_COUNT && index >= 0; k++)
         if (ISAS[k].runs_here() && index-- == 0) return ISAS[k].float32->isa;
     return NULL;
 }

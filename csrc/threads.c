@@ -223,10 +223,10 @@ void team_barrier(struct member *member) {
 /* ------------------------------------------------------------------------------------------- floating-point state */
 
 #if defined(__x86_64__) || defined(_M_X64)
-enum { FLUSH_RESULTS = 0x8000, FLUSH_INPUTS = 0x0040 };
+enum { NO_TRAPS = 0x1f80, FLUSH_RESULTS = 0x8000, FLUSH_INPUTS = 0x0040 };
 struct float_state float_state_enter(void) {
     unsigned old = _mm_getcsr();
-    _mm_setcsr(old | FLUSH_RESULTS | FLUSH_INPUTS);
+    _mm_setcsr(NO_TRAPS | FLUSH_RESULTS | FLUSH_INPUTS);
     return (struct float_state){old};
 }
 void float_state_leave(struct float_state state) {
@@ -234,13 +234,15 @@ void float_state_leave(struct float_state state) {
 }
 #elif defined(__aarch64__)
 struct float_state float_state_enter(void) {
-    unsigned long long old;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
-    __asm__ volatile("msr fpcr, %0" : : "r"(old | 1ull << 24));
-    return (struct float_state){old};
+    unsigned long long control, status;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("mrs %0, fpsr" : "=r"(status));
+    __asm__ volatile("msr fpcr, %0" : : "r"(1ull << 24));
+    return (struct float_state){control << 32 | status}; /* both are 32 bits wide */
 }
 void float_state_leave(struct float_state state) {
-    __asm__ volatile("msr fpcr, %0" : : "r"(state.bits));
+    __asm__ volatile("msr fpcr, %0" : : "r"(state.bits >> 32));
+    __asm__ volatile("msr fpsr, %0" : : "r"(state.bits & 0xffffffff));
 }
 #else
 struct float_state float_state_enter(void) {
@@ -299,6 +301,16 @@ static double quota_of_group(const char *root, char *group, int version, double 
     }
 }
 
+/* Whether "cpu" is in a list like "cpu,cpuacct". */
+static int names_cpu(const char *controllers) {
+    for (const char *name = controllers; *name; name += strspn(name, ",")) {
+        size_t length = strcspn(name, ",");
+        if (length == 3 && strncmp(name, "cpu", 3) == 0) return 1;
+        name += length;
+    }
+    return 0;
+}
+
 double cgroup_cpus(const char *membership, const char *root, double cpus) {
     char line[1024], mount[1200];
     FILE *file = fopen(membership, "r");
@@ -312,8 +324,7 @@ double cgroup_cpus(const char *membership, const char *root, double cpus) {
         if (strcmp(group, "/") == 0) *group = 0;
         if (*controllers == 0) {
             cpus = quota_of_group(root, group, 2, cpus);
-        } else if (strcmp(controllers, "cpu") == 0 || strstr(controllers, "cpu,") == controllers ||
-                   strstr(controllers, ",cpu") != NULL) {
+        } else if (names_cpu(controllers)) {
             snprintf(mount, sizeof mount, "%s/cpu", root);
             cpus = quota_of_group(mount, group, 1, cpus);
         }
@@ -338,6 +349,10 @@ int team_threads(int requested) {
     static atomic_int known; /* reading files is slow; the answer changes too seldom to ask again */
     if (requested > 0) return requested < MAX_THREADS ? requested : MAX_THREADS;
     int count = atomic_load(&known);
-    if (count == 0) atomic_store(&known, count = default_threads());
+    if (count == 0) {
+        struct float_state state = float_state_enter();
+        atomic_store(&known, count = default_threads());
+        float_state_leave(state);
+    }
     return count;
 }

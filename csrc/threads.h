@@ -27,7 +27,8 @@ int team_threads(int requested);
  * out like /proc/self/cgroup, `root` like /sys/fs/cgroup. */
 double cgroup_cpus(const char *membership, const char *root, double cpus);
 
-/* Floating-point state: denormals flushed to zero, and back. */
+/* Floating-point state: rounding to nearest, no traps, denormals flushed to zero, whatever the caller has; and back. The
+ * workers do the same, so results do not depend on who computes them. */
 struct float_state {
     unsigned long long bits;
 };

@@ -26,14 +26,17 @@
 #if KERNELS_REAL == 32
 typedef float real;
 typedef int32_t ireal;
+typedef uint32_t ureal;
 #else
 typedef double real;
 typedef int64_t ireal;
+typedef uint64_t ureal;
 #endif
 
 #define LANES ((int)(VEC_BYTES / sizeof(real)))
 typedef real vec __attribute__((vector_size(VEC_BYTES)));
 typedef ireal ivec __attribute__((vector_size(VEC_BYTES)));
+typedef ureal uvec __attribute__((vector_size(VEC_BYTES)));
 typedef real vec_unaligned __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -125,7 +128,7 @@ INLINE vec exp_reduced(vec x, vec *shifted) {
 
 /* 2^n; the high bits of ROUND vanish in the shift. Zero for n = -EXPONENT_BIAS. */
 INLINE vec power_of_two(ivec shifted) {
-    return (vec)((shifted << MANTISSA_BITS) + ((ireal)EXPONENT_BIAS << MANTISSA_BITS));
+    return (vec)(((uvec)shifted << MANTISSA_BITS) + ((ureal)EXPONENT_BIAS << MANTISSA_BITS)); /* NaN: any bits */
 }
 
 /* For x <= EXP_HIGH; wrong below -EXP_HIGH, where callers clamp. */

@@ -1,0 +1,281 @@
+/* What every entry point has to refuse, for test_arguments.c: all that a call takes, in one struct, and a table of what makes
+ * one of its fields wrong. */
+#ifndef BAD_ARGUMENTS_H
+#define BAD_ARGUMENTS_H
+
+#include <math.h>
+#include <stddef.h>
+
+#include "fusedlstm.h"
+
+enum entry { PACK, FORWARD, BACKWARD, MATMUL, ACTIVATION, SLOPE, EMBEDDING, SGD, RMSPROP, ADAM, ENTRIES };
+static const char *const ENTRY_NAME[ENTRIES] = {
+    "lstm_pack",           "lstm_forward",       "lstm_backward", "matmul",         "activation_forward",
+    "activation_backward", "embedding_gradient", "sgd_update",    "rmsprop_update", "adam_update"};
+
+/* All that any call takes. The pointers at the end are of buffers that belong to other calls. */
+struct call {
+    struct fusedlstm_lstm layer;
+    struct fusedlstm_lstm_forward forward;
+    struct fusedlstm_lstm_backward backward;
+    struct fusedlstm_matmul matmul;
+    struct fusedlstm_update update;
+    const struct fusedlstm_lstm *layer_argument;
+    const void *arguments; /* the struct of the entry point */
+    const void *kernel, *recurrent, *bias;
+    void *packed;
+    int32_t dtype, activation, nesterov;
+    int64_t n, rows, width;
+    const int64_t *ids;
+    void *x, *y, *z;
+    double rho, momentum, epsilon;
+    const void *pack_of_other_inputs, *pack_of_other_units, *pack_of_other_dtype, *pack_of_other_isa,
+        *pack_for_inference;
+    void *saved_of_other_batch, *saved_of_other_steps, *saved_of_other_units, *saved_used;
+};
+
+enum { LAYER = 1 << PACK | 1 << FORWARD | 1 << BACKWARD, UPDATES = 1 << SGD | 1 << RMSPROP | 1 << ADAM };
+enum {
+    ELEMENTWISE = 1 << ACTIVATION | 1 << SLOPE | 1 << EMBEDDING,
+    STRUCTS = 1 << FORWARD | 1 << BACKWARD | 1 << MATMUL
+};
+enum kind { TO_INT32, TO_INT64, TO_DOUBLE, TO_NULL, SHIFTED, POINTER_AT };
+
+struct bad {
+    int entries;      /* set of entry points */
+    const char *name; /* that *error must give */
+    size_t at;        /* in struct call */
+    enum kind kind;
+    double number;
+    int status;      /* 0: FUSEDLSTM_INVALID */
+    size_t if_given; /* only wrong where the pointer there is not NULL; 0: always */
+};
+
+#define AT(field) offsetof(struct call, field)
+#define INT32(entries, field, name, value) {entries, name, AT(field), TO_INT32, value, 0, 0}
+#define INT64(entries, field, name, value) {entries, name, AT(field), TO_INT64, value, 0, 0}
+#define NOT_FINITE(entries, field, name)                                                                               \
+    {entries, name, AT(field), TO_DOUBLE, HUGE_VAL, 0, 0}, {entries, name, AT(field), TO_DOUBLE, -HUGE_VAL, 0, 0},     \
+        {entries, name, AT(field), TO_DOUBLE, NAN, 0, 0}
+#define NOT_NULL(entries, field, name) {entries, name, AT(field), TO_NULL, 0, 0, 0}
+#define ALIGNED_TO(bytes, entries, field, name) {entries, name, AT(field), SHIFTED, bytes, 0, AT(field)}
+#define UNSUPPORTED_FLAG(value) {LAYER, "flags", AT(layer.flags), TO_INT32, value, FUSEDLSTM_UNSUPPORTED, 0}
+#define UNSUPPORTED_POINTER(entries, field, name)                                                                      \
+    {entries, name, AT(field), POINTER_AT, AT(kernel), FUSEDLSTM_UNSUPPORTED, 0}
+#define HUGE_STRIDE(entries, field, name, pointer)                                                                     \
+    {entries, name, AT(field), TO_INT64, 0x1p62, 0, AT(pointer)}, {                                                    \
+        entries, name, AT(field), TO_INT64, -0x1p62, 0, AT(pointer)                                                    \
+    }
+/* Rows that would lie over each other. */
+#define NARROW_STRIDE(entries, field, name, pointer)                                                                   \
+    {entries, name, AT(field), TO_INT64, 0, 0, AT(pointer)}, {entries, name, AT(field), TO_INT64, 1, 0, AT(pointer)},  \
+    {                                                                                                                  \
+        entries, name, AT(field), TO_INT64, -1, 0, AT(pointer)                                                         \
+    }
+#define OTHERS(entries, field, name, other) {entries, name, AT(field), POINTER_AT, AT(other), 0, 0}
+#define NEEDED(bytes, entries, field, name) NOT_NULL(entries, field, name), ALIGNED_TO(bytes, entries, field, name)
+
+static const struct bad BAD[] = {
+    /* The layer. Sizes whose products overflow are told by the last factor, or by the units. */
+    NOT_NULL(LAYER, layer_argument, "layer"),
+    INT32(LAYER, layer.dtype, "dtype", -1),
+    INT32(LAYER, layer.dtype, "dtype", 2),
+    INT32(LAYER, layer.dtype, "dtype", INT32_MIN),
+    INT64(LAYER, layer.batch, "batch", -1),
+    INT64(LAYER, layer.batch, "batch", -0x1p63),
+    INT64(LAYER, layer.batch, "batch", 0x1p31),
+    INT64(LAYER, layer.batch, "batch", 0x1p62),
+    INT64(LAYER, layer.batch, "steps", 0x1p30),
+    INT64(LAYER, layer.steps, "steps", -1),
+    INT64(LAYER, layer.steps, "steps", -0x1p63),
+    INT64(LAYER, layer.steps, "steps", 0x1p30),
+    INT64(LAYER, layer.steps, "steps", 0x1p62),
+    INT64(LAYER, layer.inputs, "inputs", -1),
+    INT64(LAYER, layer.inputs, "inputs", 0x1p31),
+    INT64(LAYER, layer.inputs, "inputs", 0x1p62),
+    INT64(LAYER, layer.units, "units", 0),
+    INT64(LAYER, layer.units, "units", -1),
+    INT64(LAYER, layer.units, "units", 0x1p30),
+    INT64(LAYER, layer.units, "units", 0x1p62),
+    INT32(LAYER, layer.activation, "activation", -1),
+    INT32(LAYER, layer.activation, "activation", FUSEDLSTM_EXP),
+    INT32(LAYER, layer.activation, "activation", 1000),
+    INT32(LAYER, layer.recurrent_activation, "recurrent_activation", -1),
+    INT32(LAYER, layer.recurrent_activation, "recurrent_activation", FUSEDLSTM_EXP),
+    INT32(LAYER, layer.flags, "flags", -1),
+    INT32(LAYER, layer.flags, "flags", 512),
+    INT32(LAYER, layer.flags, "flags", INT32_MAX),
+    UNSUPPORTED_FLAG(8),
+    UNSUPPORTED_FLAG(16 + 1),
+    UNSUPPORTED_FLAG(32),
+    UNSUPPORTED_FLAG(64 + 2),
+    UNSUPPORTED_FLAG(128),
+    UNSUPPORTED_FLAG(256 + 7),
+    INT32(LAYER, layer.threads, "threads", -1),
+    INT32(LAYER, layer.threads, "threads", INT32_MIN),
+    {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, -1, 0, 0},
+    {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, NAN, 0, 0},
+    {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, 1, FUSEDLSTM_UNSUPPORTED, 0},
+    /* Packing. */
+    NEEDED(1, 1 << PACK, kernel, "kernel"),
+    NEEDED(2, 1 << PACK, recurrent, "recurrent"),
+    ALIGNED_TO(1, 1 << PACK, bias, "bias"),
+    NEEDED(32, 1 << PACK, packed, "packed"),
+    /* Forward. */
+    NOT_NULL(STRUCTS, arguments, "args"),
+    NEEDED(1, 1 << FORWARD, forward.x, "x"),
+    NEEDED(16, 1 << FORWARD, forward.packed, "packed"),
+    NEEDED(32, 1 << FORWARD, forward.workspace, "workspace"),
+    HUGE_STRIDE(1 << FORWARD, forward.x_batch_stride, "x_batch_stride", forward.x),
+    HUGE_STRIDE(1 << FORWARD, forward.x_step_stride, "x_step_stride", forward.x),
+    HUGE_STRIDE(1 << FORWARD, forward.mask_batch_stride, "mask_batch_stride", forward.mask),
+    HUGE_STRIDE(1 << FORWARD, forward.mask_step_stride, "mask_step_stride", forward.mask),
+    HUGE_STRIDE(1 << FORWARD, forward.y_batch_stride, "y_batch_stride", forward.y),
+    NARROW_STRIDE(1 << FORWARD, forward.y_batch_stride, "y_batch_stride", forward.y),
+    ALIGNED_TO(2, 1 << FORWARD, forward.h0, "h0"),
+    ALIGNED_TO(1, 1 << FORWARD, forward.c0, "c0"),
+    ALIGNED_TO(1, 1 << FORWARD, forward.y, "y"),
+    ALIGNED_TO(3, 1 << FORWARD, forward.h, "h"),
+    ALIGNED_TO(1, 1 << FORWARD, forward.c, "c"),
+    ALIGNED_TO(8, 1 << FORWARD, forward.saved, "saved"),
+    OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_inputs),
+    OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_units),
+    OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_dtype),
+    OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_isa),
+    OTHERS(1 << FORWARD, forward.packed, "packed", saved_of_other_batch),
+    UNSUPPORTED_POINTER(1 << FORWARD, forward.input_dropout, "input_dropout"),
+    UNSUPPORTED_POINTER(1 << FORWARD, forward.recurrent_dropout, "recurrent_dropout"),
+    UNSUPPORTED_POINTER(1 << FORWARD, forward.peepholes, "peepholes"),
+    /* Backward. */
+    NEEDED(1, 1 << BACKWARD, backward.x, "x"),
+    NEEDED(16, 1 << BACKWARD, backward.packed, "packed"),
+    NEEDED(32, 1 << BACKWARD, backward.saved, "saved"),
+    NEEDED(4, 1 << BACKWARD, backward.workspace, "workspace"),
+    {1 << BACKWARD, "flags", AT(layer.flags), TO_INT32, 0, 0, 0},
+    {1 << BACKWARD, "flags", AT(layer.flags), TO_INT32, FUSEDLSTM_LAST_STEP, 0, 0},
+    HUGE_STRIDE(1 << BACKWARD, backward.x_batch_stride, "x_batch_stride", backward.x),
+    HUGE_STRIDE(1 << BACKWARD, backward.x_step_stride, "x_step_stride", backward.x),
+    HUGE_STRIDE(1 << BACKWARD, backward.mask_batch_stride, "mask_batch_stride", backward.mask),
+    HUGE_STRIDE(1 << BACKWARD, backward.mask_step_stride, "mask_step_stride", backward.mask),
+    HUGE_STRIDE(1 << BACKWARD, backward.d_y_batch_stride, "d_y_batch_stride", backward.d_y),
+    HUGE_STRIDE(1 << BACKWARD, backward.d_x_batch_stride, "d_x_batch_stride", backward.d_x),
+    HUGE_STRIDE(1 << BACKWARD, backward.d_x_step_stride, "d_x_step_stride", backward.d_x),
+    NARROW_STRIDE(1 << BACKWARD, backward.d_x_batch_stride, "d_x_batch_stride", backward.d_x),
+    NARROW_STRIDE(1 << BACKWARD, backward.d_x_step_stride, "d_x_step_stride", backward.d_x),
+    ALIGNED_TO(1, 1 << BACKWARD, backward.d_y, "d_y"),
+    ALIGNED_TO(1, 1 << BACKWARD, backward.d_h, "d_h"),
+    ALIGNED_TO(1, 1 << BACKWARD, backward.d_c, "d_c"),
+    ALIGNED_TO(1, 1 << BACKWARD, backward.d_x, "d_x"),
+    ALIGNED_TO(1, 1 << BACKWARD, backward.d_kernel, "d_kernel"),
+    ALIGNED_TO(2, 1 << BACKWARD, backward.d_recurrent, "d_recurrent"),
+    ALIGNED_TO(2, 1 << BACKWARD, backward.d_bias, "d_bias"),
+    ALIGNED_TO(3, 1 << BACKWARD, backward.d_h0, "d_h0"),
+    ALIGNED_TO(3, 1 << BACKWARD, backward.d_c0, "d_c0"),
+    OTHERS(1 << BACKWARD, backward.packed, "packed", pack_for_inference),
+    OTHERS(1 << BACKWARD, backward.packed, "packed", pack_of_other_inputs),
+    OTHERS(1 << BACKWARD, backward.packed, "packed", pack_of_other_isa),
+    OTHERS(1 << BACKWARD, backward.saved, "saved", saved_of_other_batch),
+    OTHERS(1 << BACKWARD, backward.saved, "saved", saved_of_other_steps),
+    OTHERS(1 << BACKWARD, backward.saved, "saved", saved_of_other_units),
+    OTHERS(1 << BACKWARD, backward.saved, "saved", saved_used),
+    OTHERS(1 << BACKWARD, backward.saved, "saved", packed),
+    UNSUPPORTED_POINTER(1 << BACKWARD, backward.input_dropout, "input_dropout"),
+    UNSUPPORTED_POINTER(1 << BACKWARD, backward.recurrent_dropout, "recurrent_dropout"),
+    UNSUPPORTED_POINTER(1 << BACKWARD, backward.peepholes, "peepholes"),
+    UNSUPPORTED_POINTER(1 << BACKWARD, backward.d_peepholes, "d_peepholes"),
+    /* The product. */
+    INT32(1 << MATMUL, matmul.dtype, "dtype", -1),
+    INT32(1 << MATMUL, matmul.dtype, "dtype", 2),
+    INT64(1 << MATMUL, matmul.rows, "rows", -1),
+    INT64(1 << MATMUL, matmul.rows, "rows", 0x1p62),
+    INT64(1 << MATMUL, matmul.rows, "rows", 0x1p56),
+    INT64(1 << MATMUL, matmul.inner, "inner", -1),
+    INT64(1 << MATMUL, matmul.inner, "inner", 0x1p62),
+    INT64(1 << MATMUL, matmul.columns, "columns", -1),
+    INT64(1 << MATMUL, matmul.columns, "columns", 0x1p62),
+    INT32(1 << MATMUL, matmul.threads, "threads", -1),
+    NEEDED(1, 1 << MATMUL, matmul.a, "a"),
+    NEEDED(2, 1 << MATMUL, matmul.b, "b"),
+    ALIGNED_TO(1, 1 << MATMUL, matmul.bias, "bias"),
+    NEEDED(1, 1 << MATMUL, matmul.out, "out"),
+    NEEDED(8, 1 << MATMUL, matmul.workspace, "workspace"),
+    HUGE_STRIDE(1 << MATMUL, matmul.a_row_stride, "a_row_stride", matmul.a),
+    HUGE_STRIDE(1 << MATMUL, matmul.a_column_stride, "a_column_stride", matmul.a),
+    HUGE_STRIDE(1 << MATMUL, matmul.b_row_stride, "b_row_stride", matmul.b),
+    HUGE_STRIDE(1 << MATMUL, matmul.b_column_stride, "b_column_stride", matmul.b),
+    HUGE_STRIDE(1 << MATMUL, matmul.out_row_stride, "out_row_stride", matmul.out),
+    NARROW_STRIDE(1 << MATMUL, matmul.out_row_stride, "out_row_stride", matmul.out),
+    /* Elementwise. */
+    INT32(ELEMENTWISE, dtype, "dtype", -1),
+    INT32(ELEMENTWISE, dtype, "dtype", 2),
+    INT64(ELEMENTWISE, n, "n", -1),
+    INT64(ELEMENTWISE, n, "n", -0x1p63),
+    INT64(ELEMENTWISE, n, "n", 0x1p60),
+    INT32(1 << ACTIVATION | 1 << SLOPE, activation, "activation", -1),
+    INT32(1 << ACTIVATION | 1 << SLOPE, activation, "activation", 9),
+    NEEDED(1, 1 << ACTIVATION, x, "x"),
+    NEEDED(2, 1 << ACTIVATION, y, "y"),
+    NEEDED(1, 1 << SLOPE, x, "y"),
+    NEEDED(1, 1 << SLOPE, y, "d_y"),
+    NEEDED(1, 1 << SLOPE, z, "d_x"),
+    INT64(1 << EMBEDDING, rows, "rows", -1),
+    INT64(1 << EMBEDDING, width, "width", -1),
+    INT64(1 << EMBEDDING, width, "width", 0x1p62),
+    INT64(1 << EMBEDDING, rows, "width", 0x1p62),
+    NEEDED(4, 1 << EMBEDDING, ids, "ids"),
+    NEEDED(1, 1 << EMBEDDING, x, "d_out"),
+    NEEDED(1, 1 << EMBEDDING, y, "d_table"),
+    INT64(1 << EMBEDDING, rows, "ids", 2),
+    /* Updates. */
+    NOT_NULL(UPDATES, arguments, "update"),
+    INT32(UPDATES, update.dtype, "dtype", 3),
+    INT64(UPDATES, update.n, "n", -1),
+    INT64(UPDATES, update.n, "n", 0x1p62),
+    NEEDED(1, UPDATES, update.w, "w"),
+    NEEDED(1, UPDATES, update.g, "g"),
+    NOT_FINITE(UPDATES, update.learning_rate, "learning_rate"),
+    NOT_FINITE(UPDATES, update.decay, "decay"),
+    NOT_FINITE(1 << SGD, momentum, "momentum"),
+    NOT_FINITE(1 << RMSPROP, rho, "rho"),
+    NOT_FINITE(1 << RMSPROP, momentum, "momentum"),
+    NOT_FINITE(1 << RMSPROP, epsilon, "epsilon"),
+    NOT_FINITE(1 << ADAM, rho, "beta_1"),
+    NOT_FINITE(1 << ADAM, momentum, "beta_2"),
+    NOT_FINITE(1 << ADAM, epsilon, "epsilon"),
+    NEEDED(1, 1 << SGD, x, "velocity"),
+    NEEDED(1, 1 << RMSPROP, x, "mean_square"),
+    ALIGNED_TO(1, 1 << RMSPROP, y, "average"),
+    ALIGNED_TO(1, 1 << RMSPROP, z, "velocity"),
+    NEEDED(1, 1 << ADAM, x, "m"),
+    NEEDED(1, 1 << ADAM, y, "v"),
+    ALIGNED_TO(1, 1 << ADAM, z, "v_max"),
+};
+enum { BAD_COUNT = sizeof BAD / sizeof *BAD };
+
+/* Pointers that may be NULL: given or not, at random. */
+static const struct {
+    enum entry entry;
+    size_t at;
+} OPTIONAL[] = {{PACK, AT(bias)},
+                {FORWARD, AT(forward.mask)},
+                {FORWARD, AT(forward.h0)},
+                {FORWARD, AT(forward.c0)},
+                {FORWARD, AT(forward.y)},
+                {FORWARD, AT(forward.h)},
+                {FORWARD, AT(forward.c)},
+                {BACKWARD, AT(backward.d_y)},
+                {BACKWARD, AT(backward.d_h)},
+                {BACKWARD, AT(backward.d_c)},
+                {BACKWARD, AT(backward.d_x)},
+                {BACKWARD, AT(backward.d_kernel)},
+                {BACKWARD, AT(backward.d_recurrent)},
+                {BACKWARD, AT(backward.d_bias)},
+                {BACKWARD, AT(backward.d_h0)},
+                {BACKWARD, AT(backward.d_c0)},
+                {MATMUL, AT(matmul.bias)},
+                {RMSPROP, AT(y)},
+                {RMSPROP, AT(z)},
+                {ADAM, AT(z)}};
+enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
+
+#endif

@@ -1,0 +1,241 @@
+/* One LSTM call with all its buffers: made from a few numbers, filled at random, run forward and backward. */
+#ifndef PROBLEM_H
+#define PROBLEM_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "fusedlstm.h"
+
+enum layout { BATCH_MAJOR, TIME_MAJOR, REVERSED, WITH_GAPS, LAYOUTS };
+enum { NO_MASK, RANDOM_MASK, MASK_WITH_EMPTY_ROW, MASKS };
+
+struct shape {
+    int64_t batch, steps, inputs, units;
+    int dtype, activation, recurrent_activation, flags, threads;
+    int mask;
+    int layout; /* of x, y, d_y and d_x; the mask takes the next one */
+    int states; /* h0, c0, d_h and d_c are given */
+};
+
+/* Where buffers come from; `get` returns exactly `bytes` bytes, aligned. */
+struct pool {
+    void *(*get)(struct pool *pool, size_t bytes, size_t alignment);
+    void (*release)(struct pool *pool);
+    struct {
+        void *block;
+        size_t bytes;
+    } taken[64];
+    int count;
+    int at_end; /* for test_guard_pages.c */
+};
+
+static inline void *plain_get(struct pool *pool, size_t bytes, size_t alignment) {
+    void *block = NULL;
+    if (posix_memalign(&block, alignment < sizeof(void *) ? sizeof(void *) : alignment, bytes ? bytes : 1)) abort();
+    pool->taken[pool->count++].block = block;
+    return block;
+}
+static inline void plain_release(struct pool *pool) {
+    while (pool->count > 0) free(pool->taken[--pool->count].block);
+}
+
+/* (batch, steps, width) elements somewhere in a block. */
+struct grid {
+    char *block, *origin;
+    size_t bytes;
+    int64_t batch_stride, step_stride;
+};
+
+struct problem {
+    struct shape shape;
+    size_t size; /* of an element */
+    struct pool pool;
+    struct fusedlstm_lstm layer;
+    struct fusedlstm_lstm_forward forward;
+    struct fusedlstm_lstm_backward backward;
+    void *kernel, *recurrent, *bias;
+    struct grid x, mask, y, d_y, d_x;
+    /* Everything that the two calls give back, gaps of strided arrays included. */
+    struct {
+        const char *name;
+        void *data;
+        size_t bytes;
+    } outputs[9];
+};
+
+static inline size_t element_size(int dtype) {
+    return dtype == FUSEDLSTM_FLOAT32 ? sizeof(float) : sizeof(double);
+}
+static inline double element(const void *array, int64_t at, int dtype) {
+    return dtype == FUSEDLSTM_FLOAT32 ? (double)((const float *)array)[at] : ((const double *)array)[at];
+}
+static inline void set_element(void *array, int64_t at, int dtype, double value) {
+    if (dtype == FUSEDLSTM_FLOAT32)
+        ((float *)array)[at] = (float)value;
+    else
+        ((double *)array)[at] = value;
+}
+
+/* A buffer that reads as NaN until it is written. */
+static inline void *blank(struct pool *pool, size_t bytes, size_t alignment) {
+    void *block = pool->get(pool, bytes, alignment);
+    memset(block, 0xff, bytes);
+    return block;
+}
+static inline void *random_array(struct problem *p, int64_t count, double scale, uint64_t *random) {
+    void *array = blank(&p->pool, (size_t)count * p->size, p->size);
+    for (int64_t k = 0; k < count; k++) set_element(array, k, p->shape.dtype, scale * random_unit(random));
+    return array;
+}
+
+static inline struct grid make_grid(struct pool *pool, int layout, int64_t batch, int64_t steps, int64_t width,
+                                    size_t size) {
+    const int64_t strides[LAYOUTS][2] = {[BATCH_MAJOR] = {steps * width, width},
+                                         [TIME_MAJOR] = {width, batch * width},
+                                         [REVERSED] = {steps * width, -width},
+                                         [WITH_GAPS] = {-(width + 3), batch * (width + 3) + 5}};
+    struct grid g = {.batch_stride = strides[layout][0], .step_stride = strides[layout][1]};
+    if (batch * steps * width == 0) {
+        g.block = g.origin = pool->get(pool, 0, size);
+        return g;
+    }
+    int64_t low = 0, high = width;
+    const int64_t last[2] = {(batch - 1) * g.batch_stride, (steps - 1) * g.step_stride};
+    for (int k = 0; k < 2; k++) *(last[k] < 0 ? &low : &high) += last[k];
+    g.bytes = (size_t)(high - low) * size;
+    g.block = blank(pool, g.bytes, size);
+    g.origin = g.block - low * (int64_t)size;
+    return g;
+}
+static inline void *grid_row(const struct grid *g, int64_t row, int64_t step, size_t size) {
+    return g->origin + (row * g->batch_stride + step * g->step_stride) * (int64_t)size;
+}
+static inline void randomize_grid(struct problem *p, const struct grid *g, int64_t steps, int64_t width,
+                                  uint64_t *random) {
+    for (int64_t b = 0; b < p->shape.batch; b++)
+        for (int64_t t = 0; t < steps; t++)
+            for (int64_t k = 0; k < width; k++)
+                set_element(grid_row(g, b, t, p->size), k, p->shape.dtype, random_unit(random));
+}
+
+static inline void output(struct problem *p, int at, const char *name, void *data, size_t bytes) {
+    p->outputs[at].name = name;
+    p->outputs[at].data = data;
+    p->outputs[at].bytes = bytes;
+}
+
+static inline void problem_make(struct problem *p, const struct shape *shape, uint64_t seed,
+                                void *(*get)(struct pool *, size_t, size_t), void (*release)(struct pool *),
+                                int at_end) {
+    const int64_t B = shape->batch, T = shape->steps, I = shape->inputs, H = shape->units;
+    const int last_step = (shape->flags & FUSEDLSTM_LAST_STEP) != 0, training = shape->flags & FUSEDLSTM_TRAINING;
+    *p = (struct problem){.shape = *shape, .size = element_size(shape->dtype)};
+    p->pool = (struct pool){.get = get, .release = release, .at_end = at_end};
+    p->layer = (struct fusedlstm_lstm){.batch = B,
+                                       .steps = T,
+                                       .inputs = I,
+                                       .units = H,
+                                       .dtype = shape->dtype,
+                                       .activation = shape->activation,
+                                       .flags = shape->flags,
+                                       .recurrent_activation = shape->recurrent_activation,
+                                       .threads = shape->threads};
+    const size_t state = (size_t)(B * H) * p->size;
+    uint64_t random = seed;
+    p->kernel = random_array(p, I * 4 * H, 1 / sqrt((double)(I + 1)), &random);
+    p->recurrent = random_array(p, H * 4 * H, 1 / sqrt((double)H), &random);
+    p->bias = random_array(p, 4 * H, 0.5, &random);
+    p->x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
+    randomize_grid(p, &p->x, T, I, &random);
+    p->y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
+    p->mask = make_grid(&p->pool, (shape->layout + 1) % LAYOUTS, B, T, 1, 1);
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++)
+            *(uint8_t *)grid_row(&p->mask, b, t, 1) =
+                (shape->mask == MASK_WITH_EMPTY_ROW && b == 0) ? 0 : (uint8_t)(random_below(&random, 3) * 127);
+
+    struct fusedlstm_lstm_forward *f = &p->forward;
+    f->x = p->x.origin;
+    f->x_batch_stride = p->x.batch_stride;
+    f->x_step_stride = p->x.step_stride;
+    f->mask = shape->mask ? (const uint8_t *)p->mask.origin : NULL;
+    f->mask_batch_stride = p->mask.batch_stride;
+    f->mask_step_stride = p->mask.step_stride;
+    f->h0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    f->c0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    void *packed = blank(&p->pool, fusedlstm_lstm_packed_size(&p->layer), 64);
+    f->packed = packed;
+    f->y = p->y.origin;
+    f->y_batch_stride = p->y.batch_stride;
+    f->y_step_stride = last_step ? 1 : p->y.step_stride;
+    f->h = blank(&p->pool, state, p->size);
+    f->c = blank(&p->pool, state, p->size);
+    f->saved = training ? blank(&p->pool, fusedlstm_lstm_saved_size(&p->layer), 64) : NULL;
+    f->workspace = blank(&p->pool, fusedlstm_lstm_forward_workspace_size(&p->layer), 64);
+    output(p, 0, "y", p->y.block, p->y.bytes);
+    output(p, 1, "h", f->h, state);
+    output(p, 2, "c", f->c, state);
+    CHECK(fusedlstm_lstm_pack(&p->layer, p->kernel, p->recurrent, p->bias, packed, NULL) == FUSEDLSTM_OK, "pack");
+    if (!training) return;
+
+    struct fusedlstm_lstm_backward *g = &p->backward;
+    p->d_y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
+    randomize_grid(p, &p->d_y, last_step ? 1 : T, H, &random);
+    p->d_x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
+    *g = (struct fusedlstm_lstm_backward){.x = f->x,
+                                          .x_batch_stride = f->x_batch_stride,
+                                          .x_step_stride = f->x_step_stride,
+                                          .mask = f->mask,
+                                          .mask_batch_stride = f->mask_batch_stride,
+                                          .mask_step_stride = f->mask_step_stride,
+                                          .packed = packed,
+                                          .saved = f->saved};
+    g->d_y = p->d_y.origin;
+    g->d_y_batch_stride = p->d_y.batch_stride;
+    g->d_y_step_stride = last_step ? 1 : p->d_y.step_stride;
+    g->d_h = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    g->d_c = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    g->d_x = p->d_x.origin;
+    g->d_x_batch_stride = p->d_x.batch_stride;
+    g->d_x_step_stride = p->d_x.step_stride;
+    g->d_kernel = blank(&p->pool, (size_t)(I * 4 * H) * p->size, p->size);
+    g->d_recurrent = blank(&p->pool, (size_t)(H * 4 * H) * p->size, p->size);
+    g->d_bias = blank(&p->pool, (size_t)(4 * H) * p->size, p->size);
+    g->d_h0 = blank(&p->pool, state, p->size);
+    g->d_c0 = blank(&p->pool, state, p->size);
+    g->workspace = blank(&p->pool, fusedlstm_lstm_backward_workspace_size(&p->layer), 64);
+    output(p, 3, "d_x", p->d_x.block, p->d_x.bytes);
+    output(p, 4, "d_kernel", g->d_kernel, (size_t)(I * 4 * H) * p->size);
+    output(p, 5, "d_recurrent", g->d_recurrent, (size_t)(H * 4 * H) * p->size);
+    output(p, 6, "d_bias", g->d_bias, (size_t)(4 * H) * p->size);
+    output(p, 7, "d_h0", g->d_h0, state);
+    output(p, 8, "d_c0", g->d_c0, state);
+}
+
+static inline void problem_new(struct problem *p, const struct shape *shape, uint64_t seed) {
+    problem_make(p, shape, seed, plain_get, plain_release, 0);
+}
+static inline void problem_free(struct problem *p) {
+    p->pool.release(&p->pool);
+}
+
+/* Forward and, if the problem is for training, backward; the first status that is not FUSEDLSTM_OK. */
+static inline int problem_run(struct problem *p) {
+    int status = fusedlstm_lstm_forward(&p->layer, &p->forward, NULL);
+    if (status == FUSEDLSTM_OK && p->shape.flags & FUSEDLSTM_TRAINING)
+        status = fusedlstm_lstm_backward(&p->layer, &p->backward, NULL);
+    return status;
+}
+
+/* The name of the first output that differs in any bit; NULL: none. */
+static inline const char *problem_difference(const struct problem *a, const struct problem *b) {
+    for (int k = 0; k < 9; k++)
+        if (a->outputs[k].bytes && memcmp(a->outputs[k].data, b->outputs[k].data, a->outputs[k].bytes))
+            return a->outputs[k].name;
+    return NULL;
+}
+
+#endif
