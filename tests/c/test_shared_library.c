@@ -78,6 +78,7 @@ int main(int count, char **arguments) {
         memset(out, 0, sizeof out);
         if (k == repeats / 10) warm = resident_bytes();
     }
-    CHECK(resident_bytes() - warm <= 1 << 20, "resident memory grew from %ld to %ld bytes", warm, resident_bytes());
+    if (repeats >= 1000) /* a short run, under valgrind say, never gets warm */
+        CHECK(resident_bytes() - warm <= 1 << 20, "resident memory grew from %ld to %ld bytes", warm, resident_bytes());
     return check_summary("test_shared_library");
 }
