@@ -16,10 +16,6 @@ static int refuse(const char **error, const char *name, int status) {
     do {                                                                                                               \
         if (!(condition)) return refuse(error, name, FUSEDLSTM_INVALID);                                               \
     } while (0)
-#define REQUIRE_SUPPORTED(condition, name)                                                                             \
-    do {                                                                                                               \
-        if (!(condition)) return refuse(error, name, FUSEDLSTM_UNSUPPORTED);                                           \
-    } while (0)
 #define REQUIRE_OK(call)                                                                                               \
     do {                                                                                                               \
         int status_ = (call);                                                                                          \
@@ -81,15 +77,28 @@ static int threads_worth(int requested, double work, int64_t per_thread) {
 
 enum { FLOPS_PER_THREAD = 300000 }; /* about 3 us: what waking a thread costs */
 
-/* ---------------------------------------------------------------------------------------------------------- LSTM */
+/* ---------------------------------------------------------------------------------------------- recurrent layers */
 
 static int gate_activation(int activation) {
     return activation >= FUSEDLSTM_LINEAR && activation <= FUSEDLSTM_SOFTPLUS;
 }
 
-static int check_layer(const struct fusedlstm_lstm *layer, const char **error) {
+static int gates_of(const struct fusedlstm_rnn *layer) {
+    return layer->cell == FUSEDLSTM_LSTM ? 4 : layer->cell == FUSEDLSTM_GRU ? 3 : 1;
+}
+
+/* No dropout mask, one, or one a gate. */
+static int dropout_sets(const struct fusedlstm_rnn *layer, int sets) {
+    return sets == 0 || sets == 1 || sets == gates_of(layer);
+}
+
+static int check_layer(const struct fusedlstm_rnn *layer, const char **error) {
+    const int for_lstm = FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_INPUT_GATE | FUSEDLSTM_NO_FORGET_GATE |
+                         FUSEDLSTM_NO_OUTPUT_GATE | FUSEDLSTM_NO_INPUT_ACTIVATION | FUSEDLSTM_NO_OUTPUT_ACTIVATION;
+    const int for_all = FUSEDLSTM_TRAINING | FUSEDLSTM_LAST_STEP | FUSEDLSTM_ZERO_OUTPUT_FOR_MASK;
     REQUIRE(layer, "layer");
     REQUIRE(dtype_valid(layer->dtype), "dtype");
+    REQUIRE(layer->cell >= FUSEDLSTM_LSTM && layer->cell <= FUSEDLSTM_SIMPLE_RNN, "cell");
     REQUIRE(layer->batch >= 0 && layer->batch <= INT32_MAX, "batch");
     REQUIRE(layer->steps >= 0 && layer->steps <= INT32_MAX, "steps");
     REQUIRE(layer->batch == 0 || layer->steps <= INT32_MAX / layer->batch, "steps");
@@ -97,32 +106,39 @@ static int check_layer(const struct fusedlstm_lstm *layer, const char **error) {
     REQUIRE(layer->units >= 1 && layer->units <= INT32_MAX, "units");
     /* Every buffer is smaller than this, so sizes computed later do not overflow. */
     double width = (double)layer->units + 64, rows = (double)layer->batch * ((double)layer->steps + 128) + 256;
-    double largest = 64 * width * (rows + (double)layer->inputs + width);
+    double largest = 64 * width * (rows + (double)layer->inputs + width) + 64 * rows * (double)layer->inputs;
     REQUIRE(largest < 1e18, "units");
     REQUIRE(gate_activation(layer->activation), "activation");
     REQUIRE(gate_activation(layer->recurrent_activation), "recurrent_activation");
-    REQUIRE(layer->flags >= 0 && layer->flags < 2 * FUSEDLSTM_NO_OUTPUT_ACTIVATION, "flags");
+    int allowed = for_all | (layer->cell == FUSEDLSTM_LSTM  ? for_lstm
+                             : layer->cell == FUSEDLSTM_GRU ? FUSEDLSTM_RESET_AFTER
+                                                            : 0);
+    REQUIRE((layer->flags & ~allowed) == 0, "flags");
+    /* A forget gate that is coupled to an input gate of 1 would be 0; one that is 1 is not coupled. */
+    int coupled = (layer->flags & FUSEDLSTM_COUPLED_GATES) != 0;
+    REQUIRE(!coupled || !(layer->flags & (FUSEDLSTM_NO_INPUT_GATE | FUSEDLSTM_NO_FORGET_GATE)), "flags");
     REQUIRE(layer->threads >= 0, "threads");
+    REQUIRE(dropout_sets(layer, layer->input_dropout), "input_dropout");
+    REQUIRE(dropout_sets(layer, layer->recurrent_dropout), "recurrent_dropout");
     REQUIRE(layer->cell_clip >= 0, "cell_clip"); /* false for NaN */
-    REQUIRE_SUPPORTED(layer->flags < FUSEDLSTM_COUPLED_GATES, "flags");
-    REQUIRE_SUPPORTED(layer->cell_clip == 0, "cell_clip");
+    REQUIRE(layer->cell == FUSEDLSTM_LSTM || layer->cell_clip == 0, "cell_clip");
     return kernels_in_use(layer->dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
 }
 
-size_t fusedlstm_lstm_packed_size(const struct fusedlstm_lstm *layer) {
-    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_packed_size(layer);
+size_t fusedlstm_rnn_packed_size(const struct fusedlstm_rnn *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_packed_size(layer);
 }
-size_t fusedlstm_lstm_saved_size(const struct fusedlstm_lstm *layer) {
-    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_saved_size(layer);
+size_t fusedlstm_rnn_saved_size(const struct fusedlstm_rnn *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_saved_size(layer);
 }
-size_t fusedlstm_lstm_forward_workspace_size(const struct fusedlstm_lstm *layer) {
-    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_forward_workspace_size(layer);
+size_t fusedlstm_rnn_forward_workspace_size(const struct fusedlstm_rnn *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_forward_workspace_size(layer);
 }
-size_t fusedlstm_lstm_backward_workspace_size(const struct fusedlstm_lstm *layer) {
-    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->lstm_backward_workspace_size(layer);
+size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlstm_rnn *layer) {
+    return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_backward_workspace_size(layer);
 }
 
-int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, const void *recurrent,
+int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, const void *recurrent,
                         const void *bias, void *packed, const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(needed(kernel, layer->dtype, layer->inputs), "kernel");
@@ -130,79 +146,95 @@ int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, 
     REQUIRE(array(bias, layer->dtype), "bias");
     REQUIRE(buffer(packed, 1), "packed");
 
-    struct lstm_pack_job job = {layer, kernel, recurrent, bias, packed};
-    double numbers = 4 * (double)layer->units * (double)(layer->inputs + layer->units);
-    team_run(threads_worth(layer->threads, numbers, 100000), kernels_in_use(layer->dtype)->lstm_pack, &job);
+    struct pack_job job = {layer, kernel, recurrent, bias, packed};
+    double numbers = gates_of(layer) * (double)layer->units * (double)(layer->inputs + layer->units);
+    team_run(threads_worth(layer->threads, numbers, 100000), kernels_in_use(layer->dtype)->rnn_pack, &job);
     return FUSEDLSTM_OK;
 }
 
-static int stamp_of_packed(const void *packed, const struct fusedlstm_lstm *layer) {
+static int reset_after(const struct fusedlstm_rnn *layer) {
+    return (layer->flags & FUSEDLSTM_RESET_AFTER) != 0;
+}
+
+static int stamp_of_packed(const void *packed, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = packed;
     int training = (layer->flags & FUSEDLSTM_TRAINING) != 0;
-    return s->kind == STAMP_PACKED && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
+    return s->kind == STAMP_PACKED && s->cell == layer->cell && s->reset_after == reset_after(layer) && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
            s->dtype == layer->dtype && s->inputs == layer->inputs && s->units == layer->units && s->training >= training;
 }
 
-static int stamp_of_saved(const void *saved, const struct fusedlstm_lstm *layer) {
+static int stamp_of_saved(const void *saved, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = saved;
-    return s->kind == STAMP_SAVED && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
+    return s->kind == STAMP_SAVED && s->cell == layer->cell && s->reset_after == reset_after(layer) && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
            s->dtype == layer->dtype && s->batch == layer->batch && s->steps == layer->steps &&
            s->inputs == layer->inputs && s->units == layer->units;
 }
 
 /* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
  * are so large that each member should read only its part of them, they share out units and meet at every step. */
-static void plan(struct lstm_job *job, double work_of_call) {
+static void plan(struct rnn_job *job, double work_of_call) {
     const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
-    const struct fusedlstm_lstm *layer = job->layer;
+    const struct fusedlstm_rnn *layer = job->layer;
     double width = (double)layer->units, inner = (double)layer->inputs + width;
-    double work_of_step = 8 * (double)layer->batch * width * inner;
-    double weight_bytes = 4 * width * inner * (double)size_of(layer->dtype);
+    double work_of_step = 2 * gates_of(layer) * (double)layer->batch * width * inner;
+    double weight_bytes = gates_of(layer) * width * inner * (double)size_of(layer->dtype);
     int threads = threads_worth(layer->threads, work_of_call, FLOPS_PER_THREAD);
     int large = weight_bytes > 2e6 && work_of_step > per_meeting * threads;
+    /* Rows with dropout are multiplied by their masks by the member that owns them. */
+    if (layer->input_dropout || layer->recurrent_dropout) {
+        job->threads = layer->batch < threads ? (layer->batch > 0 ? (int)layer->batch : 1) : threads;
+        return;
+    }
     job->split_units = threads > 1 && (large || layer->batch < threads);
     if (job->split_units && 8 * work_of_step < per_meeting * threads) threads = 1;
     job->threads = threads;
 }
 
-int fusedlstm_lstm_forward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_forward *args,
+/* Dropout masks are there exactly where the layer says so. */
+static int masks(const void *pointer, int sets, int64_t elements, int dtype) {
+    return sets == 0 ? !pointer : needed(pointer, dtype, elements);
+}
+
+int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                            const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
     int training = (layer->flags & FUSEDLSTM_TRAINING) != 0, last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
+    int lstm = layer->cell == FUSEDLSTM_LSTM;
     REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
     REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
     REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
     REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
     REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
+    REQUIRE(masks(args->input_dropout, layer->input_dropout, B * I, layer->dtype), "input_dropout");
+    REQUIRE(masks(args->recurrent_dropout, layer->recurrent_dropout, B * H, layer->dtype), "recurrent_dropout");
+    REQUIRE(!args->peepholes || (layer->cell == FUSEDLSTM_LSTM && array(args->peepholes, layer->dtype)), "peepholes");
     REQUIRE(array(args->h0, layer->dtype), "h0");
-    REQUIRE(array(args->c0, layer->dtype), "c0");
+    REQUIRE(array(args->c0, layer->dtype) && (lstm || !args->c0), "c0");
     REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
     REQUIRE(array(args->y, layer->dtype), "y");
     REQUIRE(!args->y || stride_separates(args->y_batch_stride, last_step || T > 0 ? B : 0, H), "y_batch_stride");
     REQUIRE(!args->y || last_step || stride_separates(args->y_step_stride, B > 0 ? T : 0, H), "y_step_stride");
     REQUIRE(array(args->h, layer->dtype), "h");
-    REQUIRE(array(args->c, layer->dtype), "c");
+    REQUIRE(array(args->c, layer->dtype) && (lstm || !args->c), "c");
     REQUIRE(training ? buffer(args->saved, 1) : !args->saved, "saved");
-    REQUIRE(buffer(args->workspace, fusedlstm_lstm_forward_workspace_size(layer)), "workspace");
-    REQUIRE_SUPPORTED(!args->input_dropout, "input_dropout");
-    REQUIRE_SUPPORTED(!args->recurrent_dropout, "recurrent_dropout");
-    REQUIRE_SUPPORTED(!args->peepholes, "peepholes");
+    REQUIRE(buffer(args->workspace, fusedlstm_rnn_forward_workspace_size(layer)), "workspace");
 
-    struct lstm_job job = {.layer = layer, .forward = args};
-    plan(&job, 8.0 * (double)B * (double)T * (double)H * (double)(I + H));
-    team_run(job.threads, kernels_in_use(layer->dtype)->lstm_forward, &job);
+    struct rnn_job job = {.layer = layer, .forward = args};
+    plan(&job, 2.0 * gates_of(layer) * (double)B * (double)T * (double)H * (double)(I + H));
+    team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
     return FUSEDLSTM_OK;
 }
 
-int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_backward *args,
+int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
                             const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
     int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
     int last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
+    int lstm = layer->cell == FUSEDLSTM_LSTM;
     REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
     REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
     REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
@@ -214,7 +246,7 @@ int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer, const struct fus
     REQUIRE(!args->d_y || stride_fits(args->d_y_batch_stride, B), "d_y_batch_stride");
     REQUIRE(!args->d_y || last_step || stride_fits(args->d_y_step_stride, T), "d_y_step_stride");
     REQUIRE(array(args->d_h, layer->dtype), "d_h");
-    REQUIRE(array(args->d_c, layer->dtype), "d_c");
+    REQUIRE(array(args->d_c, layer->dtype) && (lstm || !args->d_c), "d_c");
     REQUIRE(array(args->d_x, layer->dtype), "d_x");
     REQUIRE(!args->d_x || stride_separates(args->d_x_batch_stride, T > 0 ? B : 0, I), "d_x_batch_stride");
     REQUIRE(!args->d_x || stride_separates(args->d_x_step_stride, B > 0 ? T : 0, I), "d_x_step_stride");
@@ -222,16 +254,16 @@ int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer, const struct fus
     REQUIRE(array(args->d_recurrent, layer->dtype), "d_recurrent");
     REQUIRE(array(args->d_bias, layer->dtype), "d_bias");
     REQUIRE(array(args->d_h0, layer->dtype), "d_h0");
-    REQUIRE(array(args->d_c0, layer->dtype), "d_c0");
-    REQUIRE(buffer(args->workspace, fusedlstm_lstm_backward_workspace_size(layer)), "workspace");
-    REQUIRE_SUPPORTED(!args->input_dropout, "input_dropout");
-    REQUIRE_SUPPORTED(!args->recurrent_dropout, "recurrent_dropout");
-    REQUIRE_SUPPORTED(!args->peepholes, "peepholes");
-    REQUIRE_SUPPORTED(!args->d_peepholes, "d_peepholes");
+    REQUIRE(array(args->d_c0, layer->dtype) && (lstm || !args->d_c0), "d_c0");
+    REQUIRE(masks(args->input_dropout, layer->input_dropout, B * I, layer->dtype), "input_dropout");
+    REQUIRE(masks(args->recurrent_dropout, layer->recurrent_dropout, B * H, layer->dtype), "recurrent_dropout");
+    REQUIRE(!args->peepholes || (layer->cell == FUSEDLSTM_LSTM && array(args->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(buffer(args->workspace, fusedlstm_rnn_backward_workspace_size(layer)), "workspace");
+    REQUIRE(!args->d_peepholes || (args->peepholes && array(args->d_peepholes, layer->dtype)), "d_peepholes");
 
-    struct lstm_job job = {.layer = layer, .backward = args};
-    plan(&job, 16.0 * (double)B * (double)T * (double)H * (double)(I + H));
-    team_run(job.threads, kernels_in_use(layer->dtype)->lstm_backward, &job);
+    struct rnn_job job = {.layer = layer, .backward = args};
+    plan(&job, 4.0 * gates_of(layer) * (double)B * (double)T * (double)H * (double)(I + H));
+    team_run(job.threads, kernels_in_use(layer->dtype)->rnn_backward, &job);
     return FUSEDLSTM_OK;
 }
 

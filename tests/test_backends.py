@@ -8,13 +8,23 @@ import os
 
 import numpy as np
 import pytest
-from lstm_case import GATES, Case, assert_close
+from recurrent_case import GATE_COUNT, GATES, Case, assert_close
 
 from fusedlstm import backends
 from fusedlstm.backends import reference
 
 c = backends.load("c")
 ISAS = c.available_isas()
+
+#: A call of each cell, with options that change how a step goes.
+CELLS = [
+    {"cell": "lstm"},
+    {"cell": "lstm", "peepholes": True, "input_dropout": 4, "recurrent_dropout": 4},
+    {"cell": "gru"},
+    {"cell": "gru", "reset_after": False, "input_dropout": 3, "recurrent_dropout": 3},
+    {"cell": "simple_rnn"},
+    {"cell": "simple_rnn", "input_dropout": 1, "recurrent_dropout": 1},
+]
 
 
 @pytest.fixture(params=[f"c-{isa}" for isa in ISAS])
@@ -66,6 +76,70 @@ def test_activations_of_the_gates(backend, dtype, rng, activation, recurrent_act
         return_sequences=True, activation=activation, recurrent_activation=recurrent_activation,
     )  # fmt: skip
     case.compare(backend)
+
+
+# Every cell, and every option in any combination.
+
+REMOVED = ["input_gate", "forget_gate", "output_gate", "input_activation", "output_activation"]
+VARIANTS = [
+    {},
+    {"peepholes": True},
+    {"coupled_gates": True},
+    {"coupled_gates": True, "peepholes": True, "removed": ("output_gate",)},
+    {"cell_clip": 0.4},
+    {"cell_clip": 0.4, "peepholes": True, "removed": ("output_activation",)},
+    *({"removed": (name,)} for name in REMOVED),
+    *({"removed": (name,), "peepholes": True} for name in REMOVED),
+    {"removed": tuple(REMOVED)},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("dropout", [(0, 0), (1, 0), (4, 4)])
+def test_lstm_variants(backend, dtype, rng, variant, dropout):
+    for shape, mask, activation in (((7, 5, 3, 18), None, "tanh"), ((2, 4, 20, 33), "random", "softsign")):
+        Case(
+            rng, dtype, *shape, mask=mask, activation=activation, return_sequences=True,
+            input_dropout=dropout[0], recurrent_dropout=dropout[1], **variant,
+        ).compare(backend)  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru reset first", "simple_rnn"])
+@pytest.mark.parametrize("dropout", ["none", "inputs", "state", "both", "each gate", "inputs shared"])
+@pytest.mark.parametrize("mask", [None, "random"])
+def test_cells_and_dropout(backend, dtype, rng, cell, dropout, mask):
+    gates = GATE_COUNT[cell.split()[0]]
+    inputs, state = {
+        "none": (0, 0), "inputs": (1, 0), "state": (0, gates), "both": (1, 1), "each gate": (gates, gates),
+        "inputs shared": (1, gates),
+    }[dropout]  # fmt: skip
+    for shape in ((1, 1, 1, 1), (7, 5, 3, 18), (2, 20, 40, 70), (14, 3, 70, 33), (0, 3, 2, 4), (3, 0, 2, 4)):
+        for return_sequences, zero_output, bias, initial in ((True, False, True, True), (False, True, False, False)):
+            Case(
+                rng, dtype, *shape, cell=cell.split()[0], reset_after="first" not in cell, mask=mask,
+                input_dropout=inputs, recurrent_dropout=state, return_sequences=return_sequences,
+                zero_output_for_mask=zero_output, bias=bias, state=initial,
+            ).compare(backend)  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", GATES)
+def test_activations_of_gru_and_simple_rnn(backend, dtype, rng, activation):
+    for recurrent_activation in ("sigmoid", "relu", "softsign", activation):
+        for reset_after in (True, False):
+            Case(
+                rng, dtype, 3, 4, 2, 5, cell="gru", gain=0.3, return_sequences=True, reset_after=reset_after,
+                activation=activation, recurrent_activation=recurrent_activation,
+            ).compare(backend)  # fmt: skip
+    Case(rng, dtype, 3, 4, 2, 70, cell="simple_rnn", gain=0.3, return_sequences=True, activation=activation).compare(
+        backend
+    )
+
+
+def test_units_of_gru_and_simple_rnn_straddle_the_lanes(backend, dtype, rng):
+    lanes = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[backend.get_isa()] // dtype.itemsize
+    for size in [*range(1, 2 * lanes + 2), 4 * lanes - 1, 4 * lanes, 4 * lanes + 1]:
+        for options in CELLS[2:]:
+            Case(rng, dtype, 3, 2, 2, size, return_sequences=True, **options).compare(backend)
 
 
 def masks(rng, batch, steps):
@@ -124,16 +198,21 @@ def test_layouts_of_x_mask_and_d_y(backend, dtype, rng, layout):
     np.testing.assert_array_equal(case.x, x)
     actual = case.run(backend, dtype)
     for a, b in zip([*actual[0], *actual[1]], [*expected[0], *expected[1]], strict=True):
+        assert (a is None) == (b is None)
         np.testing.assert_array_equal(a, b)
 
 
-def test_inference_equals_training_to_the_bit(backend, dtype, rng):
+@pytest.mark.parametrize("options", CELLS)
+def test_inference_equals_training_to_the_bit(backend, dtype, rng, options):
     for shape, mask in itertools.product([(3, 5, 4, 33), (1, 40, 3, 20), (20, 3, 5, 8)], [None, "random"]):
-        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True)
-        trained = case.run(backend, dtype)[0]
-        packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias)
-        inferred = backend.lstm_forward(case.x, packed, h0=case.h0, c0=case.c0, mask=case.mask, return_sequences=True)
-        for a, b in zip(inferred, trained, strict=False):
+        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True, **options)
+        *trained, _ = case.forward(backend, dtype)
+        *inferred, _ = case.forward(backend, dtype, training=False)
+        # A pack for training serves inference too.
+        *same_pack, _ = case.forward(backend, dtype, training=False, training_pack=True)
+        for a, b in zip(same_pack, trained, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(inferred, trained, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -149,16 +228,17 @@ def test_steps_one_by_one_equal_one_call_to_the_bit(backend, dtype, rng):
     np.testing.assert_array_equal(c_state, whole[2])
 
 
-def test_any_number_of_threads_gives_the_same_bits(backend, dtype, rng):
+@pytest.mark.parametrize("options", CELLS)
+def test_any_number_of_threads_gives_the_same_bits(backend, dtype, rng, options):
     """Shapes large enough to be shared out by rows, and by units."""
     for shape, mask in itertools.product([(40, 10, 20, 50), (2, 4, 60, 400), (1, 12, 8, 320)], [None, "random"]):
-        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True)
+        case = Case(rng, dtype, *shape, mask=mask, return_sequences=True, **options)
         try:
             results = []
             for threads in (1, 2, 3, 4, 8):
                 backend.set_num_threads(threads)
                 assert backend.get_num_threads() == threads
-                results.append([*itertools.chain(*case.run(backend, dtype))])
+                results.append([a for a in itertools.chain(*case.run(backend, dtype)) if a is not None])
         finally:
             backend.set_num_threads(0)
         for other in results[1:]:
@@ -188,7 +268,7 @@ def test_saturated_gates_are_finite(backend, dtype, rng):
     case = Case(rng, dtype, 4, 5, 3, 9, return_sequences=True)
     case.x = case.x * dtype.type(1e4)
     outputs, gradients = case.run(backend, dtype)
-    for array in (*outputs, *gradients):
+    for array in (*outputs, *gradients[:6]):
         assert np.isfinite(array).all()
 
 
@@ -196,7 +276,7 @@ def test_d_x_is_left_out_on_request(backend, dtype, rng):
     case = Case(rng, dtype, 3, 4, 2, 5)
     with_d_x, without = case.run(backend, dtype)[1], case.run(backend, dtype, need_d_x=False)[1]
     assert without[0] is None
-    for a, b in zip(with_d_x[1:], without[1:], strict=True):
+    for a, b in zip(with_d_x[1:6], without[1:6], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -207,6 +287,16 @@ def test_saved_activations_serve_once(backend, rng):
     backend.lstm_backward(saved, case.d_y)
     with pytest.raises(ValueError, match="expected saved activations of a forward call"):
         backend.lstm_backward(saved, case.d_y)
+
+
+def test_weights_of_another_cell_are_refused(rng):
+    case = Case(rng, np.dtype(np.float32), 3, 4, 2, 5, cell="gru")
+    packed = c.gru_pack(case.kernel, case.recurrent, case.bias)
+    with pytest.raises(TypeError, match="lstm_forward: expected packed weights from lstm_pack of this backend"):
+        c.lstm_forward(case.x, packed)
+    *_, saved = case.forward(c, case.dtype)
+    with pytest.raises(TypeError, match="simple_rnn_backward: expected what simple_rnn_forward of this backend saved"):
+        c.simple_rnn_backward(saved, case.d_y)
 
 
 def test_weights_of_another_instruction_set_are_refused(rng):

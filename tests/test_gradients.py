@@ -10,11 +10,11 @@ import itertools
 
 import numpy as np
 import pytest
+from recurrent_case import GATE_COUNT, GATES
 
 from fusedlstm.backends import reference
 
 EPSILON, ATOL, RTOL = 1e-6, 1e-5, 1e-3
-GATES = ["tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"]
 
 
 def difference_quotient(function, array):
@@ -30,43 +30,47 @@ def difference_quotient(function, array):
     return gradient
 
 
-def check_lstm(rng, batch, steps, inputs, units, mask, state, **options):
-    """All gradients of a random linear functional of y, h and c."""
-    variables = {
+def check_cell(rng, cell, batch, steps, inputs, units, mask, state, dropout=(0, 0), reset_after=True, **options):
+    """All gradients of a random linear functional of the outputs and states."""
+    gates = GATE_COUNT[cell]
+    names = ["x", "kernel", "recurrent", "bias", "h0", *(["c0"] if cell == "lstm" else [])]
+    v = {
         "x": rng.normal(size=(batch, steps, inputs)),
-        "kernel": rng.normal(size=(inputs, 4 * units)),
-        "recurrent": rng.normal(size=(units, 4 * units)) / np.sqrt(units),
-        "bias": rng.normal(size=4 * units),
+        "kernel": rng.normal(size=(inputs, gates * units)),
+        "recurrent": rng.normal(size=(units, gates * units)) / np.sqrt(units),
+        "bias": rng.normal(size=(2, 3 * units) if cell == "gru" and reset_after else gates * units),
         "h0": rng.normal(size=(batch, units)),
         "c0": rng.normal(size=(batch, units)),
     }
-    v = variables
+    if options.pop("peepholes", False):
+        v["peepholes"] = options["peepholes"] = rng.normal(size=(3, units))
+    for name, sets, width in (("input_dropout", dropout[0], inputs), ("recurrent_dropout", dropout[1], units)):
+        if sets:
+            options[name] = (rng.random((sets, batch, width)) < 0.7) / 0.7
+    pack_options = {"reset_after": reset_after} if cell == "gru" else {}
 
     def forward(training):
-        return reference.lstm_forward(
-            v["x"],
-            reference.lstm_pack(v["kernel"], v["recurrent"], v["bias"]),
-            h0=v["h0"] if state else None,
-            c0=v["c0"] if state else None,
-            mask=mask,
-            training=training,
-            **options,
-        )
+        packed = getattr(reference, f"{cell}_pack")(v["kernel"], v["recurrent"], v["bias"], **pack_options)
+        states = {name: v[name] for name in names[4:] if state}
+        return getattr(reference, f"{cell}_forward")(v["x"], packed, mask=mask, training=training, **states, **options)
 
-    y, h, c, saved = forward(training=True)
-    weights = [rng.normal(size=a.shape) for a in (y, h, c)]
+    *outputs, saved = forward(training=True)
+    weights = [rng.normal(size=a.shape) for a in outputs]
 
     def loss():
-        return sum(float((a * w).sum()) for a, w in zip(forward(training=False)[:3], weights, strict=True))
+        return sum(float((a * w).sum()) for a, w in zip(forward(training=False)[:-1], weights, strict=True))
 
-    gradients = dict(
-        zip(["x", "kernel", "recurrent", "bias", "h0", "c0"], reference.lstm_backward(saved, *weights), strict=True)
-    )
-    for name, gradient in gradients.items():
-        if state or name not in ("h0", "c0"):
-            expected = difference_quotient(loss, variables[name])
+    gradients = getattr(reference, f"{cell}_backward")(saved, *weights)
+    for name, gradient in zip([*names, "peepholes"], gradients, strict=False):
+        if name in v and (state or name not in ("h0", "c0")):
+            expected = difference_quotient(loss, v[name])
             assert gradient.shape == expected.shape
             np.testing.assert_allclose(gradient, expected, rtol=RTOL, atol=ATOL, err_msg=f"d_{name}, {options}")
+    assert ("peepholes" in v) == (cell == "lstm" and gradients[-1] is not None)
+
+
+def check_lstm(rng, *arguments, **options):
+    check_cell(rng, "lstm", *arguments, **options)
 
 
 MASKS = {
@@ -98,6 +102,53 @@ def test_lstm_activations(rng, activation, recurrent_activation):
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 6, 1, 2), (4, 1, 3, 1), (2, 2, 5, 4)])
 def test_lstm_shapes(rng, shape):
     check_lstm(rng, *shape, None, True, return_sequences=True)
+
+
+REMOVED = ["input_gate", "forget_gate", "output_gate", "input_activation", "output_activation"]
+
+
+@pytest.mark.parametrize("mask", ["none", "scattered"])
+@pytest.mark.parametrize("dropout", [(0, 0), (1, 0), (4, 4)])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"peepholes": True},
+        {"coupled_gates": True, "peepholes": True},
+        {"cell_clip": 0.5, "peepholes": True},
+        *({"removed": (name,), "peepholes": True} for name in REMOVED),
+        {"removed": tuple(REMOVED), "cell_clip": 0.5},
+    ],
+    ids=str,
+)
+def test_lstm_variants(rng, variant, dropout, mask):
+    check_lstm(rng, 3, 4, 2, 3, MASKS[mask], True, dropout=dropout, return_sequences=True, **variant)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("reset_after", [False, True])
+@pytest.mark.parametrize("dropout", [(0, 0), (1, 1), (3, 3), (1, 3)])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_gru(rng, mask, reset_after, dropout, return_sequences):
+    check_cell(
+        rng, "gru", 3, 4, 2, 3, MASKS[mask], True, dropout, reset_after,
+        return_sequences=return_sequences, zero_output_for_mask=dropout == (1, 1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", GATES)
+def test_gru_activations(rng, activation):
+    for reset_after in (False, True):
+        check_cell(
+            rng, "gru", 2, 3, 2, 3, None, False, (0, 0), reset_after,
+            activation=activation, recurrent_activation="softsign", return_sequences=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("dropout", [(0, 0), (1, 1)])
+@pytest.mark.parametrize("activation", GATES)
+def test_simple_rnn(rng, mask, dropout, activation):
+    check_cell(rng, "simple_rnn", 3, 4, 2, 3, MASKS[mask], True, dropout, activation=activation, return_sequences=True)
 
 
 def test_lstm_reversed_time_is_a_reversed_view(rng):

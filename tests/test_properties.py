@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lstm_case import GATES, Case
+from recurrent_case import GATE_COUNT, GATES, Case
 
 from fusedlstm import backends
 
@@ -17,12 +17,22 @@ sizes = st.integers(0, 12)
 
 @st.composite
 def cases(draw):
-    """An LSTM call of any shape, with any combination of options."""
+    """A call of any cell and shape, with any combination of options."""
     dtype = np.dtype(draw(st.sampled_from(["float32", "float64"])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     activation, recurrent_activation = draw(st.sampled_from(GATES)), draw(st.sampled_from(GATES))
     # Gates without an upper bound multiply states and errors from step to step: few steps keep the bound meaningful.
     unbounded = {activation, recurrent_activation} & {"relu", "linear", "elu", "softplus"}
+    cell = draw(st.sampled_from(["lstm", "gru", "simple_rnn"]))
+    options = {"activation": activation}
+    if cell != "simple_rnn":
+        options["recurrent_activation"] = recurrent_activation
+    if cell == "gru":
+        options["reset_after"] = draw(st.booleans())
+    if cell == "lstm":
+        options["peepholes"] = draw(st.booleans())
+        options["coupled_gates"] = draw(st.booleans())
+        options["cell_clip"] = draw(st.sampled_from([0.0, 0.5]))
     return Case(
         rng,
         dtype,
@@ -36,8 +46,10 @@ def cases(draw):
         gain=0.3,
         return_sequences=draw(st.booleans()),
         zero_output_for_mask=draw(st.booleans()),
-        activation=activation,
-        recurrent_activation=recurrent_activation,
+        cell=cell,
+        input_dropout=draw(st.sampled_from([0, 1, GATE_COUNT[cell]])),
+        recurrent_dropout=draw(st.sampled_from([0, 1, GATE_COUNT[cell]])),
+        **options,
     )
 
 

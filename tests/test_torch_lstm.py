@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lstm_case import compare_with_torch
+from recurrent_case import compare_with_torch
 
 from fusedlstm import backends
 

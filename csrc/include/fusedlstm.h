@@ -16,8 +16,8 @@
  *     is not NULL.
  *   - Nothing aborts, prints or exits. The worker threads are started by the first call that uses more than one.
  *   - Any number of threads may call at the same time, on different output buffers.
- *   - Denormal numbers are read and written as zero inside a call; the caller's floating-point environment is
- *     restored. NaN and Inf stay in their own row of the batch.
+ *   - Denormal numbers count as zero in every sum and product; the caller's floating-point environment is restored.
+ *     NaN and Inf stay in their own row of the batch.
  *   - On one instruction set, results are the same to the bit for any number of threads.
  *   - Unless said otherwise, pointers may not alias and must be aligned to their element type.
  */
@@ -41,9 +41,8 @@ extern "C" {
 
 enum fusedlstm_status {
     FUSEDLSTM_OK = 0,
-    FUSEDLSTM_INVALID = 1,     /* an argument is out of its domain: *error names it */
-    FUSEDLSTM_UNSUPPORTED = 2, /* declared here, not implemented yet: *error names it */
-    FUSEDLSTM_NO_ISA = 3       /* this machine cannot run the instruction set asked for */
+    FUSEDLSTM_INVALID = 1, /* an argument is out of its domain: *error names it */
+    FUSEDLSTM_NO_ISA = 2   /* this machine cannot run the instruction set asked for */
 };
 
 enum fusedlstm_dtype { FUSEDLSTM_FLOAT32 = 0, FUSEDLSTM_FLOAT64 = 1 };
@@ -81,100 +80,113 @@ FUSEDLSTM_API int fusedlstm_num_threads(void);
 /* 0 returns to the default. Values below 0 and above 1024 are refused. */
 FUSEDLSTM_API int fusedlstm_set_num_threads(int threads);
 
-/* ------------------------------------------------------------------------------------------------------- LSTM */
+/* ------------------------------------------------------------------------------------------- recurrent layers */
 
-/* For each step, with the gates in the order i f c o (Keras's):
- *     [zi zf zc zo] = x W + h' U + b           W (I,4H), U (H,4H), b (4H); h', c' are the previous state
- *     i = recurrent_activation(zi)   f = recurrent_activation(zf)   o = recurrent_activation(zo)
- *     g = activation(zc)             c = f c' + i g                 h = o activation(c)
- * (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000.)
+/* For each step, h' and c' being the state before it, W (I,nH) the kernel, U (H,nH) the recurrent weights, b the bias and
+ * n the number of gates; s = recurrent_activation, a = activation:
  *
- * A masked step of a row carries h and c over; its output is the previous output, zero if there was none, and always
+ * FUSEDLSTM_LSTM, n = 4, gates in the order i f c o, b (4H,):
+ *     [zi zf zc zo] = x W + h' U + b
+ *     i = s(zi)   f = s(zf)   g = a(zc)   c = f c' + i g   o = s(zo)   h = o a(c)
+ *     (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000), with the variants of the flags below, and
+ *     with peepholes p: zi += p_i c'   zf += p_f c'   zo += p_o c (Gers and Schmidhuber 2000)
+ * FUSEDLSTM_GRU, n = 3, gates in the order z r h (Cho et al. 2014):
+ *     z = s(x W_z + h' U_z + b_z)   r = s(x W_r + h' U_r + b_r)   g = a(x W_h + (r h') U_h + b_h), b (3H,);
+ *     with FUSEDLSTM_RESET_AFTER g = a(x W_h + b_h + r (h' U_h + d_h)) and z, r with a second bias too, b (2,3H)
+ *     h = z h' + (1 - z) g
+ * FUSEDLSTM_SIMPLE_RNN, n = 1, b (H,):
+ *     h = a(x W + h' U + b)   (Elman 1990)
+ *
+ * A masked step of a row carries the state over; its output is the previous output, zero if there was none, and always
  * zero with FUSEDLSTM_ZERO_OUTPUT_FOR_MASK. */
-enum fusedlstm_lstm_flags {
-    FUSEDLSTM_TRAINING = 1,             /* keep in `saved` what backward needs */
-    FUSEDLSTM_LAST_STEP = 2,            /* y and d_y are (B,H): the output of the last step only */
-    FUSEDLSTM_ZERO_OUTPUT_FOR_MASK = 4, /* see above */
-    FUSEDLSTM_COUPLED_GATES = 8,        /* f = 1 - i (CIFG); unsupported yet */
-    FUSEDLSTM_NO_INPUT_GATE = 16,       /* i = 1 (NIG); unsupported yet */
-    FUSEDLSTM_NO_FORGET_GATE = 32,      /* f = 1 (NFG); unsupported yet */
-    FUSEDLSTM_NO_OUTPUT_GATE = 64,      /* o = 1 (NOG); unsupported yet */
-    FUSEDLSTM_NO_INPUT_ACTIVATION = 128, /* g = zc (NIAF); unsupported yet */
-    FUSEDLSTM_NO_OUTPUT_ACTIVATION = 256 /* h = o c (NOAF); unsupported yet */
+enum fusedlstm_cell { FUSEDLSTM_LSTM = 0, FUSEDLSTM_GRU = 1, FUSEDLSTM_SIMPLE_RNN = 2 };
+
+enum fusedlstm_rnn_flags {
+    FUSEDLSTM_TRAINING = 1,               /* keep in `saved` what backward needs */
+    FUSEDLSTM_LAST_STEP = 2,              /* y and d_y are (B,H): the output of the last step only */
+    FUSEDLSTM_ZERO_OUTPUT_FOR_MASK = 4,   /* see above */
+    FUSEDLSTM_COUPLED_GATES = 8,          /* LSTM: f = 1 - i (CIFG); zf is not used */
+    FUSEDLSTM_NO_INPUT_GATE = 16,         /* LSTM: i = 1 (NIG); zi is not used */
+    FUSEDLSTM_NO_FORGET_GATE = 32,        /* LSTM: f = 1 (NFG); zf is not used */
+    FUSEDLSTM_NO_OUTPUT_GATE = 64,        /* LSTM: o = 1 (NOG); zo is not used */
+    FUSEDLSTM_NO_INPUT_ACTIVATION = 128,  /* LSTM: g = zc (NIAF) */
+    FUSEDLSTM_NO_OUTPUT_ACTIVATION = 256, /* LSTM: h = o c (NOAF) */
+    FUSEDLSTM_RESET_AFTER = 512           /* GRU: see above */
 };
 
 /* Sizes and options of one call; forward and backward of one call get the same. */
-struct fusedlstm_lstm {
+struct fusedlstm_rnn {
     int64_t batch, steps, inputs, units; /* B, T, I >= 0, H >= 1 */
     int32_t dtype;                       /* enum fusedlstm_dtype: of every void pointer below */
-    int32_t activation;                  /* of the candidate and of c: LINEAR ... SOFTPLUS */
-    int32_t recurrent_activation;        /* of the gates: LINEAR ... SOFTPLUS */
-    int32_t flags;                       /* enum fusedlstm_lstm_flags */
+    int32_t activation;                  /* LINEAR ... SOFTPLUS: of the candidate, and of an LSTM's c */
+    int32_t recurrent_activation;        /* LINEAR ... SOFTPLUS: of the gates */
+    int32_t flags;                       /* enum fusedlstm_rnn_flags */
+    int32_t cell;                        /* enum fusedlstm_cell */
     int32_t threads;                     /* 0: fusedlstm_num_threads(); small calls use fewer */
-    double cell_clip;                    /* c is clipped to +-cell_clip; 0: not clipped. Unsupported yet */
+    /* How many dropout masks there are of x and of h': 0, 1 (the gates share it), or n (one a gate, in their order). */
+    int32_t input_dropout, recurrent_dropout;
+    double cell_clip; /* LSTM: c is clipped to +-cell_clip; 0: not clipped */
 };
 
 /* The weights in the order in which the kernels read them. Packing is the only step that reads Keras's layout; a pack
  * serves any batch and steps, until the weights change. A pack for TRAINING also holds the transposed weights. */
-FUSEDLSTM_API size_t fusedlstm_lstm_packed_size(const struct fusedlstm_lstm *layer);
-FUSEDLSTM_API int fusedlstm_lstm_pack(const struct fusedlstm_lstm *layer, const void *kernel, /* (I,4H) */
-                                      const void *recurrent,                                  /* (H,4H) */
-                                      const void *bias,   /* (4H,), NULL for none */
-                                      void *packed,       /* packed_size bytes, aligned to 64 */
-                                      const char **error);
+FUSEDLSTM_API size_t fusedlstm_rnn_packed_size(const struct fusedlstm_rnn *layer);
+FUSEDLSTM_API int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, /* (I,nH) */
+                                     const void *recurrent,                                 /* (H,nH) */
+                                     const void *bias, /* as above, NULL for none */
+                                     void *packed,     /* packed_size bytes, aligned to 64 */
+                                     const char **error);
 
-/* `saved` (only with TRAINING) goes from forward to backward, which destroys it; h, c and the gates, no more.
+/* `saved` (only with TRAINING) goes from forward to backward, which destroys it; states and gates, no more.
  * `workspace` is scratch, not kept between calls. Forward's is the smaller one without TRAINING. */
-FUSEDLSTM_API size_t fusedlstm_lstm_saved_size(const struct fusedlstm_lstm *layer);
-FUSEDLSTM_API size_t fusedlstm_lstm_forward_workspace_size(const struct fusedlstm_lstm *layer);
-FUSEDLSTM_API size_t fusedlstm_lstm_backward_workspace_size(const struct fusedlstm_lstm *layer);
+FUSEDLSTM_API size_t fusedlstm_rnn_saved_size(const struct fusedlstm_rnn *layer);
+FUSEDLSTM_API size_t fusedlstm_rnn_forward_workspace_size(const struct fusedlstm_rnn *layer);
+FUSEDLSTM_API size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlstm_rnn *layer);
 
-struct fusedlstm_lstm_forward {
-    const void *x;    /* (B,T,I); batch and step strides below, features contiguous */
+struct fusedlstm_rnn_forward {
+    const void *x;       /* (B,T,I); batch and step strides below, features contiguous */
     const uint8_t *mask; /* (B,T), nonzero = use the step; NULL: all are used */
-    const void *h0, *c0; /* (B,H) contiguous; NULL: zeros. h0 may alias h, c0 may alias c */
-    const void *packed;  /* from fusedlstm_lstm_pack, same sizes I, H, dtype and TRAINING flag or more */
+    const void *h0, *c0; /* (B,H) contiguous; NULL: zeros. h0 may alias h, c0 may alias c. c0: LSTM only */
+    const void *packed;  /* from fusedlstm_rnn_pack, same cell, I, H, dtype, RESET_AFTER, and TRAINING flag or more */
     void *y;             /* (B,T,H), or (B,H) with LAST_STEP; NULL: not wanted */
-    void *h, *c;         /* (B,H) contiguous: the final state; NULL: not wanted */
+    void *h, *c;         /* (B,H) contiguous: the final state; NULL: not wanted. c: LSTM only */
     void *saved;         /* saved_size bytes, aligned to 64; NULL without TRAINING */
     void *workspace;     /* forward_workspace_size bytes, aligned to 64 */
     int64_t x_batch_stride, x_step_stride;
     int64_t mask_batch_stride, mask_step_stride;
     int64_t y_batch_stride, y_step_stride; /* y_step_stride is not read with LAST_STEP */
-    /* Dropout masks, constant over time, multiplied into x and h' ahead of the products; unsupported yet:
-     * (B,I) and (B,H), or with *_dropout_gates = 4 one per gate (4,B,I) and (4,B,H). NULL: none */
+    /* Dropout masks, constant over time, multiplied into x and h' ahead of the products (Gal and Ghahramani 2016):
+     * (input_dropout,B,I) and (recurrent_dropout,B,H) contiguous; NULL where the layer has 0 */
     const void *input_dropout, *recurrent_dropout;
-    int32_t input_dropout_gates, recurrent_dropout_gates;
-    const void *peepholes; /* (3,H): p_i and p_f on c', p_o on c; NULL: none. Unsupported yet */
+    const void *peepholes; /* (3,H): p_i p_f p_o; NULL: none. LSTM only */
 };
-FUSEDLSTM_API int fusedlstm_lstm_forward(const struct fusedlstm_lstm *layer, const struct fusedlstm_lstm_forward *args,
-                                         const char **error);
+FUSEDLSTM_API int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
+                                        const char **error);
 
 /* Gradients of a loss, given those of the outputs. Every d_ output is overwritten, none is added to. */
-struct fusedlstm_lstm_backward {
-    const void *x;       /* as in forward, with the same contents */
-    const uint8_t *mask; /* as in forward, with the same contents */
-    const void *packed;  /* as in forward, packed for TRAINING */
-    void *saved;         /* from forward; destroyed */
-    const void *d_y;     /* like y of forward: (B,T,H) or (B,H) with LAST_STEP; NULL: zeros */
-    const void *d_h, *d_c; /* (B,H) contiguous, of the final state; NULL: zeros */
-    void *d_x;           /* (B,T,I); NULL: not wanted */
-    void *d_kernel;      /* (I,4H) contiguous; NULL: not wanted */
-    void *d_recurrent;   /* (H,4H) contiguous; NULL: not wanted */
-    void *d_bias;        /* (4H,); NULL: not wanted */
-    void *d_h0, *d_c0;   /* (B,H) contiguous; NULL: not wanted */
-    void *workspace;     /* backward_workspace_size bytes, aligned to 64 */
+struct fusedlstm_rnn_backward {
+    const void *x;         /* as in forward, with the same contents */
+    const uint8_t *mask;   /* as in forward, with the same contents */
+    const void *packed;    /* as in forward, packed for TRAINING */
+    void *saved;           /* from forward; destroyed */
+    const void *d_y;       /* like y of forward: (B,T,H) or (B,H) with LAST_STEP; NULL: zeros */
+    const void *d_h, *d_c; /* (B,H) contiguous, of the final state; NULL: zeros. d_c: LSTM only */
+    void *d_x;             /* (B,T,I); NULL: not wanted */
+    void *d_kernel;        /* (I,nH) contiguous; NULL: not wanted */
+    void *d_recurrent;     /* (H,nH) contiguous; NULL: not wanted */
+    void *d_bias;          /* shaped like the bias; NULL: not wanted */
+    void *d_h0, *d_c0;     /* (B,H) contiguous; NULL: not wanted. d_c0: LSTM only */
+    void *workspace;       /* backward_workspace_size bytes, aligned to 64 */
     int64_t x_batch_stride, x_step_stride;
     int64_t mask_batch_stride, mask_step_stride;
     int64_t d_y_batch_stride, d_y_step_stride;
     int64_t d_x_batch_stride, d_x_step_stride;
     const void *input_dropout, *recurrent_dropout; /* as in forward */
-    int32_t input_dropout_gates, recurrent_dropout_gates;
-    const void *peepholes; /* as in forward */
-    void *d_peepholes;     /* (3,H); NULL: not wanted */
+    const void *peepholes;                         /* as in forward */
+    void *d_peepholes;                             /* (3,H); NULL: not wanted */
 };
-FUSEDLSTM_API int fusedlstm_lstm_backward(const struct fusedlstm_lstm *layer,
-                                          const struct fusedlstm_lstm_backward *args, const char **error);
+FUSEDLSTM_API int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
+                                         const char **error);
 
 /* --------------------------------------------------------------------------------------------- around the layer */
 

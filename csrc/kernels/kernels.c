@@ -15,11 +15,18 @@
 
 #include "activations.inc"
 #include "gemm.inc"
-#include "lstm_layout.inc"
-
-#include "lstm_backward.inc"
-#include "lstm_forward.inc"
+#include "recurrent_layout.inc"
+/* the rest builds on these */
+#include "recurrent_forward.inc"
+/* on that */
+#include "recurrent_backward.inc"
+/* and on both */
+#include "gru.inc"
+#include "lstm.inc"
+#include "simple_rnn.inc"
+/* and on the cells */
 #include "optimizers.inc"
+#include "recurrent.inc"
 
 #define NAME_(isa, bits) kernels_##isa##_##bits
 #define NAME(isa, bits) NAME_(isa, bits)
@@ -30,13 +37,13 @@ extern const struct kernels NAME(KERNELS_ISA, KERNELS_REAL);
 const struct kernels NAME(KERNELS_ISA, KERNELS_REAL) = {
     .isa = TEXT(KERNELS_ISA),
     .vec_bytes = VEC_BYTES,
-    .lstm_packed_size = lstm_packed_size,
-    .lstm_saved_size = lstm_saved_size,
-    .lstm_forward_workspace_size = lstm_forward_workspace_size,
-    .lstm_backward_workspace_size = lstm_backward_workspace_size,
-    .lstm_pack = lstm_pack,
-    .lstm_forward = lstm_forward,
-    .lstm_backward = lstm_backward,
+    .rnn_packed_size = rnn_packed_size,
+    .rnn_saved_size = rnn_saved_size,
+    .rnn_forward_workspace_size = rnn_forward_workspace_size,
+    .rnn_backward_workspace_size = rnn_backward_workspace_size,
+    .rnn_pack = rnn_pack,
+    .rnn_forward = rnn_forward,
+    .rnn_backward = rnn_backward,
     .matmul_workspace_size = matmul_workspace_size,
     .matmul = matmul,
     .activation_forward = activation_forward,

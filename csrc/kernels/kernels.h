@@ -8,16 +8,16 @@
 #include "fusedlstm.h"
 #include "threads.h"
 
-struct lstm_pack_job {
-    const struct fusedlstm_lstm *layer;
+struct pack_job {
+    const struct fusedlstm_rnn *layer;
     const void *kernel, *recurrent, *bias;
     void *packed;
 };
 
-struct lstm_job {
-    const struct fusedlstm_lstm *layer;
-    const struct fusedlstm_lstm_forward *forward;   /* one of the two is NULL */
-    const struct fusedlstm_lstm_backward *backward;
+struct rnn_job {
+    const struct fusedlstm_rnn *layer;
+    const struct fusedlstm_rnn_forward *forward;   /* one of the two is NULL */
+    const struct fusedlstm_rnn_backward *backward;
     int threads;
     int split_units; /* members share out units and meet at every step, instead of sharing out rows */
 };
@@ -25,7 +25,7 @@ struct lstm_job {
 /* Stands at the head of packed weights and of saved activations, so that those of another call are told apart. */
 struct stamp {
     uint32_t kind, vec_bytes;
-    int32_t dtype, training;
+    int32_t dtype, training, cell, reset_after;
     int64_t batch, steps, inputs, units;
 };
 enum { STAMP_PACKED = 0x70616b31, STAMP_SAVED = 0x73617631 };
@@ -34,13 +34,13 @@ struct kernels {
     const char *isa;
     int vec_bytes;
 
-    size_t (*lstm_packed_size)(const struct fusedlstm_lstm *);
-    size_t (*lstm_saved_size)(const struct fusedlstm_lstm *);
-    size_t (*lstm_forward_workspace_size)(const struct fusedlstm_lstm *);
-    size_t (*lstm_backward_workspace_size)(const struct fusedlstm_lstm *);
-    void (*lstm_pack)(void *lstm_pack_job, struct member *);
-    void (*lstm_forward)(void *lstm_job, struct member *);
-    void (*lstm_backward)(void *lstm_job, struct member *);
+    size_t (*rnn_packed_size)(const struct fusedlstm_rnn *);
+    size_t (*rnn_saved_size)(const struct fusedlstm_rnn *);
+    size_t (*rnn_forward_workspace_size)(const struct fusedlstm_rnn *);
+    size_t (*rnn_backward_workspace_size)(const struct fusedlstm_rnn *);
+    void (*rnn_pack)(void *pack_job, struct member *);
+    void (*rnn_forward)(void *rnn_job, struct member *);
+    void (*rnn_backward)(void *rnn_job, struct member *);
 
     size_t (*matmul_workspace_size)(const struct fusedlstm_matmul *);
     void (*matmul)(void *matmul_args, struct member *);

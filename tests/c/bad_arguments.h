@@ -10,17 +10,17 @@
 
 enum entry { PACK, FORWARD, BACKWARD, MATMUL, ACTIVATION, SLOPE, EMBEDDING, SGD, RMSPROP, ADAM, ENTRIES };
 static const char *const ENTRY_NAME[ENTRIES] = {
-    "lstm_pack",           "lstm_forward",       "lstm_backward", "matmul",         "activation_forward",
+    "rnn_pack",           "rnn_forward",       "rnn_backward", "matmul",         "activation_forward",
     "activation_backward", "embedding_gradient", "sgd_update",    "rmsprop_update", "adam_update"};
 
 /* All that any call takes. The pointers at the end are of buffers that belong to other calls. */
 struct call {
-    struct fusedlstm_lstm layer;
-    struct fusedlstm_lstm_forward forward;
-    struct fusedlstm_lstm_backward backward;
+    struct fusedlstm_rnn layer;
+    struct fusedlstm_rnn_forward forward;
+    struct fusedlstm_rnn_backward backward;
     struct fusedlstm_matmul matmul;
     struct fusedlstm_update update;
-    const struct fusedlstm_lstm *layer_argument;
+    const struct fusedlstm_rnn *layer_argument;
     const void *arguments; /* the struct of the entry point */
     const void *kernel, *recurrent, *bias;
     void *packed;
@@ -59,9 +59,6 @@ struct bad {
         {entries, name, AT(field), TO_DOUBLE, NAN, 0, 0}
 #define NOT_NULL(entries, field, name) {entries, name, AT(field), TO_NULL, 0, 0, 0}
 #define ALIGNED_TO(bytes, entries, field, name) {entries, name, AT(field), SHIFTED, bytes, 0, AT(field)}
-#define UNSUPPORTED_FLAG(value) {LAYER, "flags", AT(layer.flags), TO_INT32, value, FUSEDLSTM_UNSUPPORTED, 0}
-#define UNSUPPORTED_POINTER(entries, field, name)                                                                      \
-    {entries, name, AT(field), POINTER_AT, AT(kernel), FUSEDLSTM_UNSUPPORTED, 0}
 #define HUGE_STRIDE(entries, field, name, pointer)                                                                     \
     {entries, name, AT(field), TO_INT64, 0x1p62, 0, AT(pointer)}, {                                                    \
         entries, name, AT(field), TO_INT64, -0x1p62, 0, AT(pointer)                                                    \
@@ -105,17 +102,18 @@ static const struct bad BAD[] = {
     INT32(LAYER, layer.flags, "flags", -1),
     INT32(LAYER, layer.flags, "flags", 512),
     INT32(LAYER, layer.flags, "flags", INT32_MAX),
-    UNSUPPORTED_FLAG(8),
-    UNSUPPORTED_FLAG(16 + 1),
-    UNSUPPORTED_FLAG(32),
-    UNSUPPORTED_FLAG(64 + 2),
-    UNSUPPORTED_FLAG(128),
-    UNSUPPORTED_FLAG(256 + 7),
+    INT32(LAYER, layer.flags, "flags", 1024),
+    INT32(LAYER, layer.flags, "flags", FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_INPUT_GATE),
+    INT32(LAYER, layer.flags, "flags", FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_FORGET_GATE),
+    INT32(LAYER, layer.cell, "cell", -1),
+    INT32(LAYER, layer.cell, "cell", 3),
+    INT32(LAYER, layer.input_dropout, "input_dropout", -1),
+    INT32(LAYER, layer.input_dropout, "input_dropout", 3),
+    INT32(LAYER, layer.recurrent_dropout, "recurrent_dropout", 2),
     INT32(LAYER, layer.threads, "threads", -1),
     INT32(LAYER, layer.threads, "threads", INT32_MIN),
     {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, -1, 0, 0},
     {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, NAN, 0, 0},
-    {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, 1, FUSEDLSTM_UNSUPPORTED, 0},
     /* Packing. */
     NEEDED(1, 1 << PACK, kernel, "kernel"),
     NEEDED(2, 1 << PACK, recurrent, "recurrent"),
@@ -143,9 +141,8 @@ static const struct bad BAD[] = {
     OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_dtype),
     OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_isa),
     OTHERS(1 << FORWARD, forward.packed, "packed", saved_of_other_batch),
-    UNSUPPORTED_POINTER(1 << FORWARD, forward.input_dropout, "input_dropout"),
-    UNSUPPORTED_POINTER(1 << FORWARD, forward.recurrent_dropout, "recurrent_dropout"),
-    UNSUPPORTED_POINTER(1 << FORWARD, forward.peepholes, "peepholes"),
+    OTHERS(1 << FORWARD, forward.input_dropout, "input_dropout", kernel),
+    OTHERS(1 << FORWARD, forward.recurrent_dropout, "recurrent_dropout", kernel),
     /* Backward. */
     NEEDED(1, 1 << BACKWARD, backward.x, "x"),
     NEEDED(16, 1 << BACKWARD, backward.packed, "packed"),
@@ -179,10 +176,9 @@ static const struct bad BAD[] = {
     OTHERS(1 << BACKWARD, backward.saved, "saved", saved_of_other_units),
     OTHERS(1 << BACKWARD, backward.saved, "saved", saved_used),
     OTHERS(1 << BACKWARD, backward.saved, "saved", packed),
-    UNSUPPORTED_POINTER(1 << BACKWARD, backward.input_dropout, "input_dropout"),
-    UNSUPPORTED_POINTER(1 << BACKWARD, backward.recurrent_dropout, "recurrent_dropout"),
-    UNSUPPORTED_POINTER(1 << BACKWARD, backward.peepholes, "peepholes"),
-    UNSUPPORTED_POINTER(1 << BACKWARD, backward.d_peepholes, "d_peepholes"),
+    OTHERS(1 << BACKWARD, backward.input_dropout, "input_dropout", kernel),
+    OTHERS(1 << BACKWARD, backward.recurrent_dropout, "recurrent_dropout", kernel),
+    OTHERS(1 << BACKWARD, backward.d_peepholes, "d_peepholes", kernel),
     /* The product. */
     INT32(1 << MATMUL, matmul.dtype, "dtype", -1),
     INT32(1 << MATMUL, matmul.dtype, "dtype", 2),

@@ -53,9 +53,9 @@ struct problem {
     struct shape shape;
     size_t size; /* of an element */
     struct pool pool;
-    struct fusedlstm_lstm layer;
-    struct fusedlstm_lstm_forward forward;
-    struct fusedlstm_lstm_backward backward;
+    struct fusedlstm_rnn layer;
+    struct fusedlstm_rnn_forward forward;
+    struct fusedlstm_rnn_backward backward;
     void *kernel, *recurrent, *bias;
     struct grid x, mask, y, d_y, d_x;
     /* Everything that the two calls give back, gaps of strided arrays included. */
@@ -134,7 +134,7 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     const int last_step = (shape->flags & FUSEDLSTM_LAST_STEP) != 0, training = shape->flags & FUSEDLSTM_TRAINING;
     *p = (struct problem){.shape = *shape, .size = element_size(shape->dtype)};
     p->pool = (struct pool){.get = get, .release = release, .at_end = at_end};
-    p->layer = (struct fusedlstm_lstm){.batch = B,
+    p->layer = (struct fusedlstm_rnn){.batch = B,
                                        .steps = T,
                                        .inputs = I,
                                        .units = H,
@@ -157,7 +157,7 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
             *(uint8_t *)grid_row(&p->mask, b, t, 1) =
                 (shape->mask == MASK_WITH_EMPTY_ROW && b == 0) ? 0 : (uint8_t)(random_below(&random, 3) * 127);
 
-    struct fusedlstm_lstm_forward *f = &p->forward;
+    struct fusedlstm_rnn_forward *f = &p->forward;
     f->x = p->x.origin;
     f->x_batch_stride = p->x.batch_stride;
     f->x_step_stride = p->x.step_stride;
@@ -166,26 +166,26 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     f->mask_step_stride = p->mask.step_stride;
     f->h0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
     f->c0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
-    void *packed = blank(&p->pool, fusedlstm_lstm_packed_size(&p->layer), 64);
+    void *packed = blank(&p->pool, fusedlstm_rnn_packed_size(&p->layer), 64);
     f->packed = packed;
     f->y = p->y.origin;
     f->y_batch_stride = p->y.batch_stride;
     f->y_step_stride = last_step ? 1 : p->y.step_stride;
     f->h = blank(&p->pool, state, p->size);
     f->c = blank(&p->pool, state, p->size);
-    f->saved = training ? blank(&p->pool, fusedlstm_lstm_saved_size(&p->layer), 64) : NULL;
-    f->workspace = blank(&p->pool, fusedlstm_lstm_forward_workspace_size(&p->layer), 64);
+    f->saved = training ? blank(&p->pool, fusedlstm_rnn_saved_size(&p->layer), 64) : NULL;
+    f->workspace = blank(&p->pool, fusedlstm_rnn_forward_workspace_size(&p->layer), 64);
     output(p, 0, "y", p->y.block, p->y.bytes);
     output(p, 1, "h", f->h, state);
     output(p, 2, "c", f->c, state);
-    CHECK(fusedlstm_lstm_pack(&p->layer, p->kernel, p->recurrent, p->bias, packed, NULL) == FUSEDLSTM_OK, "pack");
+    CHECK(fusedlstm_rnn_pack(&p->layer, p->kernel, p->recurrent, p->bias, packed, NULL) == FUSEDLSTM_OK, "pack");
     if (!training) return;
 
-    struct fusedlstm_lstm_backward *g = &p->backward;
+    struct fusedlstm_rnn_backward *g = &p->backward;
     p->d_y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
     randomize_grid(p, &p->d_y, last_step ? 1 : T, H, &random);
     p->d_x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
-    *g = (struct fusedlstm_lstm_backward){.x = f->x,
+    *g = (struct fusedlstm_rnn_backward){.x = f->x,
                                           .x_batch_stride = f->x_batch_stride,
                                           .x_step_stride = f->x_step_stride,
                                           .mask = f->mask,
@@ -206,7 +206,7 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     g->d_bias = blank(&p->pool, (size_t)(4 * H) * p->size, p->size);
     g->d_h0 = blank(&p->pool, state, p->size);
     g->d_c0 = blank(&p->pool, state, p->size);
-    g->workspace = blank(&p->pool, fusedlstm_lstm_backward_workspace_size(&p->layer), 64);
+    g->workspace = blank(&p->pool, fusedlstm_rnn_backward_workspace_size(&p->layer), 64);
     output(p, 3, "d_x", p->d_x.block, p->d_x.bytes);
     output(p, 4, "d_kernel", g->d_kernel, (size_t)(I * 4 * H) * p->size);
     output(p, 5, "d_recurrent", g->d_recurrent, (size_t)(H * 4 * H) * p->size);
@@ -224,9 +224,9 @@ static inline void problem_free(struct problem *p) {
 
 /* Forward and, if the problem is for training, backward; the first status that is not FUSEDLSTM_OK. */
 static inline int problem_run(struct problem *p) {
-    int status = fusedlstm_lstm_forward(&p->layer, &p->forward, NULL);
+    int status = fusedlstm_rnn_forward(&p->layer, &p->forward, NULL);
     if (status == FUSEDLSTM_OK && p->shape.flags & FUSEDLSTM_TRAINING)
-        status = fusedlstm_lstm_backward(&p->layer, &p->backward, NULL);
+        status = fusedlstm_rnn_backward(&p->layer, &p->backward, NULL);
     return status;
 }
 

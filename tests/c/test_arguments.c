@@ -9,9 +9,9 @@
 
 static int perform(enum entry entry, struct call *c, const char **error) {
     switch (entry) {
-    case PACK: return fusedlstm_lstm_pack(c->layer_argument, c->kernel, c->recurrent, c->bias, c->packed, error);
-    case FORWARD: return fusedlstm_lstm_forward(c->layer_argument, c->arguments, error);
-    case BACKWARD: return fusedlstm_lstm_backward(c->layer_argument, c->arguments, error);
+    case PACK: return fusedlstm_rnn_pack(c->layer_argument, c->kernel, c->recurrent, c->bias, c->packed, error);
+    case FORWARD: return fusedlstm_rnn_forward(c->layer_argument, c->arguments, error);
+    case BACKWARD: return fusedlstm_rnn_backward(c->layer_argument, c->arguments, error);
     case MATMUL: return fusedlstm_matmul(c->arguments, error);
     case ACTIVATION: return fusedlstm_activation_forward(c->dtype, c->activation, c->n, c->x, c->y, error);
     case SLOPE: return fusedlstm_activation_backward(c->dtype, c->activation, c->n, c->x, c->y, c->z, error);
@@ -45,8 +45,8 @@ static void arena_release(struct pool *pool) {
 static struct problem other(const struct shape *shape, int run) {
     struct problem p;
     problem_make(&p, shape, 2, arena_get, arena_release, 0);
-    if (run >= 1) CHECK(fusedlstm_lstm_forward(&p.layer, &p.forward, NULL) == FUSEDLSTM_OK, "forward");
-    if (run >= 2) CHECK(fusedlstm_lstm_backward(&p.layer, &p.backward, NULL) == FUSEDLSTM_OK, "backward");
+    if (run >= 1) CHECK(fusedlstm_rnn_forward(&p.layer, &p.forward, NULL) == FUSEDLSTM_OK, "forward");
+    if (run >= 2) CHECK(fusedlstm_rnn_backward(&p.layer, &p.backward, NULL) == FUSEDLSTM_OK, "backward");
     return p;
 }
 
@@ -185,8 +185,8 @@ static void check_refused(enum entry entry, struct call *good, const struct bad 
     CHECK(perform(entry, &c, NULL) == expected, "%s without a place for the name", ENTRY_NAME[entry]);
     CHECK(memcmp(before, arena, arena_used) == 0, "%s, bad %s: memory was changed", ENTRY_NAME[entry], bad->name);
     if (bad->entries != LAYER || !c.layer_argument) return;
-    CHECK(!fusedlstm_lstm_packed_size(&c.layer) && !fusedlstm_lstm_saved_size(&c.layer) &&
-              !fusedlstm_lstm_forward_workspace_size(&c.layer) && !fusedlstm_lstm_backward_workspace_size(&c.layer),
+    CHECK(!fusedlstm_rnn_packed_size(&c.layer) && !fusedlstm_rnn_saved_size(&c.layer) &&
+              !fusedlstm_rnn_forward_workspace_size(&c.layer) && !fusedlstm_rnn_backward_workspace_size(&c.layer),
           "bad %s has a size", bad->name);
 }
 
@@ -226,7 +226,7 @@ static void check_machine(void) {
     CHECK(fusedlstm_isa() == isa, "a refused name changes nothing");
     CHECK(!fusedlstm_available_isa(-1) && !fusedlstm_available_isa(1000) && !fusedlstm_available_isa(INT32_MIN),
           "indices");
-    CHECK(!fusedlstm_matmul_workspace_size(NULL) && !fusedlstm_lstm_packed_size(NULL), "NULL has no size");
+    CHECK(!fusedlstm_matmul_workspace_size(NULL) && !fusedlstm_rnn_packed_size(NULL), "NULL has no size");
     /* Nothing to compute: whatever else is given counts for little, and it takes no time. */
     struct fusedlstm_matmul empty = {.inner = (int64_t)1 << 48, .columns = 5, .out_row_stride = 5};
     empty.columns = 0;
@@ -234,6 +234,21 @@ static void check_machine(void) {
     const char *error = NULL;
     CHECK(fusedlstm_activation_forward(0, 1, 0, NULL, NULL, &error) == FUSEDLSTM_OK && !error, "no elements");
     CHECK(fusedlstm_embedding_gradient(0, 0, 0, 0, NULL, NULL, NULL, &error) == FUSEDLSTM_OK && !error, "no rows");
+}
+
+/* A layer that says it has dropout masks, in a call that has none. */
+static void check_missing_masks(int dtype) {
+    struct call c;
+    make_call(&c, dtype, 0);
+    for (int entry = FORWARD; entry <= BACKWARD; entry++)
+        for (int of_state = 0; of_state < 2; of_state++) {
+            struct fusedlstm_rnn layer = made.layer;
+            const char *error = "", *name = of_state ? "recurrent_dropout" : "input_dropout";
+            *(of_state ? &layer.recurrent_dropout : &layer.input_dropout) = 4;
+            int status = entry == FORWARD ? fusedlstm_rnn_forward(&layer, &made.forward, &error)
+                                          : fusedlstm_rnn_backward(&layer, &made.backward, &error);
+            CHECK(status == FUSEDLSTM_INVALID && strcmp(error, name) == 0, "%s names '%s'", name, error);
+        }
 }
 
 static void fuzz(int64_t cases) {
@@ -249,7 +264,7 @@ static void fuzz(int64_t cases) {
         }
         const enum entry entry = (enum entry)random_below(&random, ENTRIES);
         if (entry == BACKWARD) /* again, the last one used it up */
-            CHECK(fusedlstm_lstm_forward(&made.layer, &made.forward, NULL) == FUSEDLSTM_OK, "forward");
+            CHECK(fusedlstm_rnn_forward(&made.layer, &made.forward, NULL) == FUSEDLSTM_OK, "forward");
         struct call c = good;
         point(&c, entry);
         for (int o = 0; o < OPTIONAL_COUNT; o++)
@@ -291,6 +306,8 @@ int main(int count, char **arguments) {
     for (int k = 0; (isa = fusedlstm_available_isa(k)); k++) {
         fusedlstm_set_isa(isa);
         for (int variant = 0; variant < 4; variant++) check_each(variant & 1, variant >> 1);
+        check_missing_masks(0);
+        check_missing_masks(1);
     }
     fuzz(count > 1 ? atoll(arguments[1]) : 100000);
     return check_summary("test_arguments");

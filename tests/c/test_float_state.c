@@ -80,7 +80,7 @@ static int call(int kind, int dtype, struct problem *p, uint64_t *before, uint64
     case 4: status = fusedlstm_rmsprop_update(&u, v, NULL, NULL, 0.9, 0, 0, NULL); break;
     case 5: status = fusedlstm_adam_update(&u, y, v, NULL, 0.9, 0.999, 0, NULL); break;
     case 6: status = fusedlstm_matmul(&m, NULL); break;
-    case 7: status = fusedlstm_lstm_forward(&p->layer, &p->forward, NULL); break;
+    case 7: status = fusedlstm_rnn_forward(&p->layer, &p->forward, NULL); break;
     case 8: status = problem_run(p); break;
     }
     *after = float_state();

@@ -38,13 +38,13 @@ static struct shape lstm_shape(int64_t batch, int64_t inputs, int64_t units, int
 /* Forward and backward on exactly this many threads, shared out by rows or by units: past what api.c would choose. */
 static void run_split(struct problem *p, int threads, int split_units) {
     const struct kernels *kernels = kernels_in_use(p->shape.dtype);
-    struct lstm_job forward = {
+    struct rnn_job forward = {
         .layer = &p->layer, .forward = &p->forward, .threads = threads, .split_units = split_units};
-    struct lstm_job backward = forward;
+    struct rnn_job backward = forward;
     backward.forward = NULL;
     backward.backward = &p->backward;
-    team_run(threads, kernels->lstm_forward, &forward);
-    team_run(threads, kernels->lstm_backward, &backward);
+    team_run(threads, kernels->rnn_forward, &forward);
+    team_run(threads, kernels->rnn_backward, &backward);
 }
 
 static void check_lstm(int dtype) {

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from fixtures.make_torch_lstm import run_torch
-from lstm_case import compare_with_torch
+from recurrent_case import compare_with_torch
 
 from fusedlstm import backends
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,8 +26,8 @@ _ACTIVATIONS = {
 _NULL = ffi.NULL
 # Looked up once: a small call is mostly the making of its arguments.
 _new, _from_buffer = ffi.new, ffi.from_buffer
-_LAYER, _UPDATE = ffi.typeof("struct fusedlstm_lstm *"), ffi.typeof("struct fusedlstm_update *")
-_FORWARD, _BACKWARD = ffi.typeof("struct fusedlstm_lstm_forward *"), ffi.typeof("struct fusedlstm_lstm_backward *")
+_LAYER, _UPDATE = ffi.typeof("struct fusedlstm_rnn *"), ffi.typeof("struct fusedlstm_update *")
+_FORWARD, _BACKWARD = ffi.typeof("struct fusedlstm_rnn_forward *"), ffi.typeof("struct fusedlstm_rnn_backward *")
 _MATMUL = ffi.typeof("struct fusedlstm_matmul *")
 
 
@@ -147,8 +148,6 @@ def _error_slot() -> Any:
 
 def _refuse(function: str, status: int, slot: Any) -> NoReturn:
     argument = ffi.string(slot[0]).decode() if slot[0] != _NULL else "?"
-    if status == lib.FUSEDLSTM_UNSUPPORTED:
-        raise ValueError(f"{function}: argument {argument!r} is not supported by the C backend")
     if status == lib.FUSEDLSTM_NO_ISA:
         raise RuntimeError(f"{function}: this CPU lacks what the C backend needs (x86-64-v2); use another backend")
     raise ValueError(f"{function}: argument {argument!r} is out of its domain")
@@ -202,36 +201,48 @@ def _whole_strides(array: Array) -> bool:
     return array.flags.aligned and not any(stride % array.itemsize for stride in array.strides)
 
 
-# The LSTM.
-
+# The recurrent layers.
 
 _TRAINING, _LAST_STEP = lib.FUSEDLSTM_TRAINING, lib.FUSEDLSTM_LAST_STEP
-_ZERO_OUTPUT = lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK
+_ZERO_OUTPUT, _RESET_AFTER = lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK, lib.FUSEDLSTM_RESET_AFTER
+_LSTM, _GRU, _SIMPLE_RNN = lib.FUSEDLSTM_LSTM, lib.FUSEDLSTM_GRU, lib.FUSEDLSTM_SIMPLE_RNN
+_CELLS = {_LSTM: "lstm", _GRU: "gru", _SIMPLE_RNN: "simple_rnn"}
+_GATES = {_LSTM: 4, _GRU: 3, _SIMPLE_RNN: 1}
+_REMOVED = {
+    name: getattr(lib, f"FUSEDLSTM_NO_{name.upper()}")
+    for name in ("input_gate", "forget_gate", "output_gate", "input_activation", "output_activation")
+}
 
 
 class _Packed:
-    """Packed weights: `buffer` as csrc/kernels/lstm_layout.inc lays it out."""
+    """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out."""
 
-    __slots__ = ("buffer", "code", "dtype", "inputs", "training", "units")
+    __slots__ = ("bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "training", "units")
 
-    def __init__(self, kernel: Array, recurrent: Array, bias: Array | None, training: bool) -> None:
-        self.code = _dtype_of("lstm_pack", "kernel", kernel)
+    def __init__(
+        self, cell: int, kernel: Array, recurrent: Array, bias: Array | None, training: bool, reset_after: bool = False
+    ) -> None:
+        function = f"{_CELLS[cell]}_pack"
+        self.cell, self.code = cell, _dtype_of(function, "kernel", kernel)
         self.dtype, self.training = kernel.dtype, training
+        self.flags = _RESET_AFTER if reset_after else 0
         self.units = recurrent.shape[0] if recurrent.ndim == 2 else 0
         self.inputs = kernel.shape[0] if kernel.ndim == 2 else 0
-        _check("lstm_pack", "kernel", kernel, (self.inputs, 4 * self.units), self.dtype)
-        _check("lstm_pack", "recurrent", recurrent, (self.units, 4 * self.units), self.dtype)
+        columns = _GATES[cell] * self.units
+        self.bias_shape = (2, columns) if reset_after else (columns,)
+        _check(function, "kernel", kernel, (self.inputs, columns), self.dtype)
+        _check(function, "recurrent", recurrent, (self.units, columns), self.dtype)
         kernel, recurrent = _contiguous(kernel), _contiguous(recurrent)
-        bias = _optional("lstm_pack", "bias", bias, (4 * self.units,), self.dtype)
-        flags = _TRAINING if training else 0
-        layer = _layer(0, 0, self.inputs, self.units, self.code, "tanh", "sigmoid", flags)
+        bias = _optional(function, "bias", bias, self.bias_shape, self.dtype)
+        flags = self.flags | (_TRAINING if training else 0)
+        layer = _layer((0, 0, self.inputs, self.units, self.code, "tanh", "sigmoid", flags, cell, 0, 0, 0.0))
         self.buffer = _pool.take(layer.packed)
         slot = _error_slot()
-        status = lib.fusedlstm_lstm_pack(
-            layer.struct, _pointer(kernel), _pointer(recurrent), _pointer(bias), ffi.from_buffer(self.buffer), slot
+        status = lib.fusedlstm_rnn_pack(
+            layer.struct, _pointer(kernel), _pointer(recurrent), _pointer(bias), _from_buffer(self.buffer), slot
         )
         if status:
-            _refuse("lstm_pack", status, slot)
+            _refuse(function, status, slot)
 
     def __del__(self) -> None:
         buffer = getattr(self, "buffer", None)  # not there if a check in __init__ failed
@@ -240,52 +251,76 @@ class _Packed:
 
 
 class _Layer:
-    """A struct fusedlstm_lstm, which C only reads, and the sizes of the buffers that its calls need."""
+    """A struct fusedlstm_rnn, which C only reads, and the sizes of the buffers that its calls need."""
 
     __slots__ = ("backward_workspace", "forward_workspace", "packed", "saved", "struct")
 
     def __init__(self, struct: Any) -> None:
         self.struct = struct
-        self.packed = lib.fusedlstm_lstm_packed_size(struct)
-        self.saved = lib.fusedlstm_lstm_saved_size(struct)
-        self.forward_workspace = lib.fusedlstm_lstm_forward_workspace_size(struct)
-        self.backward_workspace = lib.fusedlstm_lstm_backward_workspace_size(struct)
+        self.packed = lib.fusedlstm_rnn_packed_size(struct)
+        self.saved = lib.fusedlstm_rnn_saved_size(struct)
+        self.forward_workspace = lib.fusedlstm_rnn_forward_workspace_size(struct)
+        self.backward_workspace = lib.fusedlstm_rnn_backward_workspace_size(struct)
 
 
 _layers: dict[tuple[Any, ...], _Layer] = {}
 _LAYERS_KEPT = 1024
 
 
-def _layer(
-    batch: int, steps: int, inputs: int, units: int, dtype: int, activation: str, recurrent_activation: str, flags: int
-) -> _Layer:
-    """Of a call with these sizes and options; kept, since most calls are like an earlier one."""
-    key = (generation, batch, steps, inputs, units, dtype, activation, recurrent_activation, flags)
+def _layer(options: tuple[Any, ...]) -> _Layer:
+    """Of a call with these sizes and options; kept, since most calls are like an earlier one.
+
+    `options` are batch, steps, inputs, units, dtype, activation, recurrent_activation, flags, cell, the numbers of
+    input and of recurrent dropout masks, cell_clip.
+    """
+    key = (generation, options)
     layer = _layers.get(key)
     if layer is None:
         if len(_layers) >= _LAYERS_KEPT:
             _layers.clear()
-        numbers = (_ACTIVATIONS[activation], _ACTIVATIONS[recurrent_activation], flags, 0, 0.0)
-        layer = _layers[key] = _Layer(_new(_LAYER, (batch, steps, inputs, units, dtype, *numbers)))
+        *sizes, activation, recurrent_activation, flags, cell, inputs, recurrent, clip = options
+        numbers = (
+            _ACTIVATIONS[activation],
+            _ACTIVATIONS[recurrent_activation],
+            flags,
+            cell,
+            0,
+            inputs,
+            recurrent,
+            clip,
+        )
+        layer = _layers[key] = _Layer(_new(_LAYER, (*sizes, *numbers)))
     return layer
 
 
 class _Saved:
     """What forward leaves for backward: the buffer, and the arguments that both calls share."""
 
-    __slots__ = ("buffer", "layer", "mask", "packed", "return_sequences", "x")
+    __slots__ = ("buffer", "dropout", "layer", "mask", "packed", "peepholes", "return_sequences", "x")
 
-    def __init__(
-        self, x: Array, packed: _Packed, mask: Array | None, layer: _Layer, buffer: Array, return_sequences: bool
-    ) -> None:
+    def __init__(self, x: Array, packed: _Packed, mask: Array | None, layer: _Layer, return_sequences: bool) -> None:
         self.x, self.packed, self.mask, self.layer = x, packed, mask, layer
-        self.buffer: Array | None = buffer
+        self.buffer: Array | None = _pool.take(layer.saved)
         self.return_sequences = return_sequences
+        self.dropout: tuple[Array | None, Array | None] = (None, None)
+        self.peepholes: Array | None = None
 
 
 def lstm_pack(kernel: Array, recurrent: Array, bias: Array | None, training: bool = False) -> Any:
     """See `reference.lstm_pack`."""
-    return _Packed(kernel, recurrent, bias, training)
+    return _Packed(_LSTM, kernel, recurrent, bias, training)
+
+
+def gru_pack(
+    kernel: Array, recurrent: Array, bias: Array | None, training: bool = False, reset_after: bool = True
+) -> Any:
+    """See `reference.gru_pack`."""
+    return _Packed(_GRU, kernel, recurrent, bias, training, reset_after)
+
+
+def simple_rnn_pack(kernel: Array, recurrent: Array, bias: Array | None, training: bool = False) -> Any:
+    """See `reference.simple_rnn_pack`."""
+    return _Packed(_SIMPLE_RNN, kernel, recurrent, bias, training)
 
 
 def _strides(array: Array | None) -> tuple[int, int]:
@@ -296,44 +331,75 @@ def _strides(array: Array | None) -> tuple[int, int]:
     return batch // array.itemsize, step // array.itemsize
 
 
-def lstm_forward(
-    x: Array,
-    packed: Any,
-    *,
-    h0: Array | None = None,
-    c0: Array | None = None,
-    mask: Array | None = None,
-    activation: str = "tanh",
-    recurrent_activation: str = "sigmoid",
-    return_sequences: bool = False,
-    zero_output_for_mask: bool = False,
-    training: bool = False,
-) -> tuple[Array, Array, Array, Any]:
-    """See `reference.lstm_forward`."""
-    if x.ndim != 3:
-        raise ValueError(f"lstm_forward: expected x (batch, steps, {packed.inputs}), got {x.shape}")
-    batch, steps, _ = x.shape
-    units, dtype = packed.units, packed.dtype
-    _check("lstm_forward", "x", x, (batch, steps, packed.inputs), dtype)
-    x = _rows_contiguous(x)
-    h0 = _optional("lstm_forward", "h0", h0, (batch, units), dtype)
-    c0 = _optional("lstm_forward", "c0", c0, (batch, units), dtype)
-    if mask is not None:
-        _check("lstm_forward", "mask", mask, (batch, steps), np.bool_)
-    if training and not packed.training:
-        raise ValueError("lstm_forward: expected weights packed with training=True for training=True")
+def _dropout(function: str, name: str, masks: Array | None, rows: tuple[int, int], packed: _Packed) -> Array | None:
+    """Dropout masks (sets, B, N), with sets 1 or one a gate."""
+    if masks is None:
+        return None
+    sets = masks.shape[0] if masks.ndim == 3 else 1
+    if sets != 1:
+        sets = _GATES[packed.cell]
+    return _optional(function, name, masks, (sets, *rows), packed.dtype)
 
-    flags = _TRAINING if training else 0
+
+def _forward(
+    cell: int,
+    x: Array,
+    packed: _Packed,
+    h0: Array | None,
+    c0: Array | None,
+    mask: Array | None,
+    activation: str,
+    recurrent_activation: str,
+    return_sequences: bool,
+    zero_output_for_mask: bool,
+    training: bool,
+    input_dropout: Array | None,
+    recurrent_dropout: Array | None,
+    peepholes: Array | None = None,
+    flags: int = 0,
+    cell_clip: float = 0.0,
+) -> tuple[Array, Array, Array | None, _Saved | None]:
+    """y, h, c (None but for an LSTM) and saved of any of the recurrent layers."""
+    function = f"{_CELLS[cell]}_forward"
+    if type(packed) is not _Packed or packed.cell != cell:
+        raise TypeError(f"{function}: expected packed weights from {_CELLS[cell]}_pack of this backend")
+    if x.ndim != 3:
+        raise ValueError(f"{function}: expected x (batch, steps, {packed.inputs}), got {x.shape}")
+    batch, steps, _ = x.shape
+    inputs, units, dtype = packed.inputs, packed.units, packed.dtype
+    _check(function, "x", x, (batch, steps, inputs), dtype)
+    x = _rows_contiguous(x)
+    h0 = _optional(function, "h0", h0, (batch, units), dtype)
+    c0 = _optional(function, "c0", c0, (batch, units), dtype)
+    if mask is not None:
+        _check(function, "mask", mask, (batch, steps), np.bool_)
+    if training and not packed.training:
+        raise ValueError(f"{function}: expected weights packed with training=True for training=True")
+    sets_of_inputs = sets_of_state = 0
+    if input_dropout is not None:
+        input_dropout = _dropout(function, "input_dropout", input_dropout, (batch, inputs), packed)
+        sets_of_inputs = len(input_dropout)  # type: ignore[arg-type]
+    if recurrent_dropout is not None:
+        recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, units), packed)
+        sets_of_state = len(recurrent_dropout)  # type: ignore[arg-type]
+    peepholes = _optional(function, "peepholes", peepholes, (3, units), dtype)
+
+    flags |= packed.flags
+    if training:
+        flags |= _TRAINING
     if not return_sequences:
         flags |= _LAST_STEP
     if zero_output_for_mask:
         flags |= _ZERO_OUTPUT
-    layer = _layer(batch, steps, packed.inputs, units, packed.code, activation, recurrent_activation, flags)
+    sizes = (batch, steps, inputs, units, packed.code)
+    layer = _layer((*sizes, activation, recurrent_activation, flags, cell, sets_of_inputs, sets_of_state, cell_clip))
     y = np.empty((batch, steps, units) if return_sequences else (batch, units), dtype)
-    h, c = np.empty((batch, units), dtype), np.empty((batch, units), dtype)
+    h = np.empty((batch, units), dtype)
+    c = np.empty((batch, units), dtype) if cell == _LSTM else None
     saved, buffer = None, _NULL
     if training:
-        saved = _Saved(x, packed, mask, layer, _pool.take(layer.saved), return_sequences)
+        saved = _Saved(x, packed, mask, layer, return_sequences)
+        saved.dropout, saved.peepholes = (input_dropout, recurrent_dropout), peepholes
         buffer = _from_buffer(saved.buffer)
     args = _new(
         _FORWARD,
@@ -345,49 +411,53 @@ def lstm_forward(
             _from_buffer(packed.buffer),
             _from_buffer(y),
             _from_buffer(h),
-            _from_buffer(c),
+            _pointer(c),
             buffer,
             _scratch.get(layer.forward_workspace),
             *_strides(x),
             *_strides(mask),
             steps * units if return_sequences else units,
             units,
+            _pointer(input_dropout),
+            _pointer(recurrent_dropout),
+            _pointer(peepholes),
         ),
     )
     slot = _error_slot()
-    status = lib.fusedlstm_lstm_forward(layer.struct, args, slot)
+    status = lib.fusedlstm_rnn_forward(layer.struct, args, slot)
     if status:
-        _refuse("lstm_forward", status, slot)
+        _refuse(function, status, slot)
     return y, h, c, saved
 
 
-def lstm_backward(
-    saved: Any,
-    d_y: Array | None,
-    d_h: Array | None = None,
-    d_c: Array | None = None,
-    *,
-    need_d_x: bool = True,
-) -> tuple[Array | None, Array, Array, Array, Array, Array]:
-    """See `reference.lstm_backward`."""
+def _backward(
+    cell: int, saved: _Saved, d_y: Array | None, d_h: Array | None, d_c: Array | None, need_d_x: bool
+) -> tuple[Array | None, Array, Array, Array, Array, Array | None, Array | None]:
+    """d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, d_peepholes; the last two None but for an LSTM that has them."""
+    function = f"{_CELLS[cell]}_backward"
+    if type(saved) is not _Saved or saved.packed.cell != cell:
+        raise TypeError(f"{function}: expected what {_CELLS[cell]}_forward of this backend saved")
     if saved.buffer is None:
         raise ValueError(
-            "lstm_backward: expected saved activations of a forward call, got those of a call that backward "
-            "has already been run for"
+            f"{function}: expected saved activations of a forward call, got those of a call that backward has already "
+            "been run for"
         )
-    x, packed, units, dtype = saved.x, saved.packed, saved.packed.units, saved.packed.dtype
+    x, packed, peepholes = saved.x, saved.packed, saved.peepholes
+    units, dtype = packed.units, packed.dtype
     batch, steps, inputs = x.shape
     if d_y is not None:
         shape = (batch, steps, units) if saved.return_sequences else (batch, units)
-        _check("lstm_backward", "d_y", d_y, shape, dtype)
+        _check(function, "d_y", d_y, shape, dtype)
         d_y = _rows_contiguous(d_y)
-    d_h = _optional("lstm_backward", "d_h", d_h, (batch, units), dtype)
-    d_c = _optional("lstm_backward", "d_c", d_c, (batch, units), dtype)
+    d_h = _optional(function, "d_h", d_h, (batch, units), dtype)
+    d_c = _optional(function, "d_c", d_c, (batch, units), dtype)
 
+    columns = _GATES[cell] * units
     d_x = np.empty((batch, steps, inputs), dtype) if need_d_x else None
-    d_kernel, d_recurrent = np.empty((inputs, 4 * units), dtype), np.empty((units, 4 * units), dtype)
-    d_bias = np.empty(4 * units, dtype)
-    d_h0, d_c0 = np.empty((batch, units), dtype), np.empty((batch, units), dtype)
+    d_kernel, d_recurrent = np.empty((inputs, columns), dtype), np.empty((units, columns), dtype)
+    d_bias, d_h0 = np.empty(packed.bias_shape, dtype), np.empty((batch, units), dtype)
+    d_c0 = np.empty((batch, units), dtype) if cell == _LSTM else None
+    d_peepholes = None if peepholes is None else np.empty((3, units), dtype)
     args = _new(
         _BACKWARD,
         (
@@ -403,22 +473,127 @@ def lstm_backward(
             _from_buffer(d_recurrent),
             _from_buffer(d_bias),
             _from_buffer(d_h0),
-            _from_buffer(d_c0),
+            _pointer(d_c0),
             _scratch.get(saved.layer.backward_workspace),
             *_strides(x),
             *_strides(saved.mask),
             *_strides(d_y),
             steps * inputs,
             inputs,
+            _pointer(saved.dropout[0]),
+            _pointer(saved.dropout[1]),
+            _pointer(peepholes),
+            _pointer(d_peepholes),
         ),
     )
     slot = _error_slot()
-    status = lib.fusedlstm_lstm_backward(saved.layer.struct, args, slot)
+    status = lib.fusedlstm_rnn_backward(saved.layer.struct, args, slot)
     if status:
-        _refuse("lstm_backward", status, slot)
+        _refuse(function, status, slot)
     _pool.give(saved.buffer)
     saved.buffer = None
-    return d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0
+    return d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, d_peepholes
+
+
+def lstm_forward(
+    x: Array,
+    packed: Any,
+    *,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    mask: Array | None = None,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    return_sequences: bool = False,
+    zero_output_for_mask: bool = False,
+    training: bool = False,
+    input_dropout: Array | None = None,
+    recurrent_dropout: Array | None = None,
+    peepholes: Array | None = None,
+    coupled_gates: bool = False,
+    removed: Sequence[str] = (),
+    cell_clip: float = 0.0,
+) -> tuple[Array, Array, Array, Any]:
+    """See `reference.lstm_forward`."""
+    flags = lib.FUSEDLSTM_COUPLED_GATES if coupled_gates else 0
+    for name in removed:
+        if name not in _REMOVED:
+            raise ValueError(f"lstm_forward: expected removed to be some of {', '.join(_REMOVED)}, got {name!r}")
+        flags |= _REMOVED[name]
+    y, h, c, saved = _forward(
+        _LSTM, x, packed, h0, c0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
+        training, input_dropout, recurrent_dropout, peepholes, flags, cell_clip,
+    )  # fmt: skip
+    return y, h, c, saved  # type: ignore[return-value]
+
+
+def lstm_backward(
+    saved: Any,
+    d_y: Array | None,
+    d_h: Array | None = None,
+    d_c: Array | None = None,
+    *,
+    need_d_x: bool = True,
+) -> tuple[Array | None, Array, Array, Array, Array, Array, Array | None]:
+    """See `reference.lstm_backward`."""
+    return _backward(_LSTM, saved, d_y, d_h, d_c, need_d_x)  # type: ignore[return-value]
+
+
+def gru_forward(
+    x: Array,
+    packed: Any,
+    *,
+    h0: Array | None = None,
+    mask: Array | None = None,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    return_sequences: bool = False,
+    zero_output_for_mask: bool = False,
+    training: bool = False,
+    input_dropout: Array | None = None,
+    recurrent_dropout: Array | None = None,
+) -> tuple[Array, Array, Any]:
+    """See `reference.gru_forward`."""
+    y, h, _, saved = _forward(
+        _GRU, x, packed, h0, None, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
+        training, input_dropout, recurrent_dropout,
+    )  # fmt: skip
+    return y, h, saved
+
+
+def gru_backward(
+    saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True
+) -> tuple[Array | None, Array, Array, Array, Array]:
+    """See `reference.gru_backward`."""
+    return _backward(_GRU, saved, d_y, d_h, None, need_d_x)[:5]
+
+
+def simple_rnn_forward(
+    x: Array,
+    packed: Any,
+    *,
+    h0: Array | None = None,
+    mask: Array | None = None,
+    activation: str = "tanh",
+    return_sequences: bool = False,
+    zero_output_for_mask: bool = False,
+    training: bool = False,
+    input_dropout: Array | None = None,
+    recurrent_dropout: Array | None = None,
+) -> tuple[Array, Array, Any]:
+    """See `reference.simple_rnn_forward`."""
+    y, h, _, saved = _forward(
+        _SIMPLE_RNN, x, packed, h0, None, mask, activation, "sigmoid", return_sequences, zero_output_for_mask,
+        training, input_dropout, recurrent_dropout,
+    )  # fmt: skip
+    return y, h, saved
+
+
+def simple_rnn_backward(
+    saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True
+) -> tuple[Array | None, Array, Array, Array, Array]:
+    """See `reference.simple_rnn_backward`."""
+    return _backward(_SIMPLE_RNN, saved, d_y, d_h, None, need_d_x)[:5]
 
 
 # Around the layer.
