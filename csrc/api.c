@@ -138,8 +138,8 @@ size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlstm_rnn *layer) 
     return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_backward_workspace_size(layer);
 }
 
-int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, const void *recurrent,
-                        const void *bias, void *packed, const char **error) {
+int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, const void *recurrent, const void *bias,
+                       void *packed, const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(needed(kernel, layer->dtype, layer->inputs), "kernel");
     REQUIRE(needed(recurrent, layer->dtype, layer->units), "recurrent");
@@ -159,15 +159,17 @@ static int reset_after(const struct fusedlstm_rnn *layer) {
 static int stamp_of_packed(const void *packed, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = packed;
     int training = (layer->flags & FUSEDLSTM_TRAINING) != 0;
-    return s->kind == STAMP_PACKED && s->cell == layer->cell && s->reset_after == reset_after(layer) && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
-           s->dtype == layer->dtype && s->inputs == layer->inputs && s->units == layer->units && s->training >= training;
+    return s->kind == STAMP_PACKED && s->cell == layer->cell && s->reset_after == reset_after(layer) &&
+           s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes && s->dtype == layer->dtype &&
+           s->inputs == layer->inputs && s->units == layer->units && s->training >= training;
 }
 
 static int stamp_of_saved(const void *saved, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = saved;
-    return s->kind == STAMP_SAVED && s->cell == layer->cell && s->reset_after == reset_after(layer) && s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes &&
-           s->dtype == layer->dtype && s->batch == layer->batch && s->steps == layer->steps &&
-           s->inputs == layer->inputs && s->units == layer->units;
+    return s->kind == STAMP_SAVED && s->cell == layer->cell && s->reset_after == reset_after(layer) &&
+           s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes && s->dtype == layer->dtype &&
+           s->batch == layer->batch && s->steps == layer->steps && s->inputs == layer->inputs &&
+           s->units == layer->units;
 }
 
 /* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
@@ -196,7 +198,7 @@ static int masks(const void *pointer, int sets, int64_t elements, int dtype) {
 }
 
 int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
-                           const char **error) {
+                          const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
@@ -228,7 +230,7 @@ int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedl
 }
 
 int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
-                            const char **error) {
+                           const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
@@ -366,7 +368,8 @@ int fusedlstm_sgd_update(const struct fusedlstm_update *update, void *velocity, 
                          const char **error) {
     REQUIRE_OK(check_update(update, error));
     REQUIRE(isfinite(momentum), "momentum");
-    REQUIRE(array(velocity, update->dtype) && (momentum == 0 || needed(velocity, update->dtype, update->n)), "velocity");
+    REQUIRE(array(velocity, update->dtype) && (momentum == 0 || needed(velocity, update->dtype, update->n)),
+            "velocity");
     struct float_state state = float_state_enter();
     kernels_in_use(update->dtype)->sgd_update(update, velocity, momentum, nesterov);
     float_state_leave(state);

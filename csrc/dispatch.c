@@ -48,7 +48,8 @@ static int always(void) {
 }
 #endif
 
-static const struct isa ISAS[] = { /* best first */
+static const struct isa ISAS[] = {
+    /* best first */
 #if defined(HAVE_KERNELS_V4)
     {TABLES(v4), has_v4},
 #endif

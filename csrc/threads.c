@@ -22,11 +22,21 @@ typedef HANDLE thread_t;
 #define LOCK_INIT SRWLOCK_INIT
 #define SIGNAL_INIT CONDITION_VARIABLE_INIT
 #define THREAD_RESULT DWORD WINAPI
-static void lock(lock_t *l) { AcquireSRWLockExclusive(l); }
-static void unlock(lock_t *l) { ReleaseSRWLockExclusive(l); }
-static void wait_for(signal_t *s, lock_t *l) { SleepConditionVariableSRW(s, l, INFINITE, 0); }
-static void wake_all(signal_t *s) { WakeAllConditionVariable(s); }
-static void yield(void) { SwitchToThread(); }
+static void lock(lock_t *l) {
+    AcquireSRWLockExclusive(l);
+}
+static void unlock(lock_t *l) {
+    ReleaseSRWLockExclusive(l);
+}
+static void wait_for(signal_t *s, lock_t *l) {
+    SleepConditionVariableSRW(s, l, INFINITE, 0);
+}
+static void wake_all(signal_t *s) {
+    WakeAllConditionVariable(s);
+}
+static void yield(void) {
+    SwitchToThread();
+}
 static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
     *t = CreateThread(NULL, 0, f, argument, 0, NULL);
     return *t != NULL;
@@ -42,11 +52,21 @@ typedef pthread_t thread_t;
 #define LOCK_INIT PTHREAD_MUTEX_INITIALIZER
 #define SIGNAL_INIT PTHREAD_COND_INITIALIZER
 #define THREAD_RESULT void *
-static void lock(lock_t *l) { pthread_mutex_lock(l); }
-static void unlock(lock_t *l) { pthread_mutex_unlock(l); }
-static void wait_for(signal_t *s, lock_t *l) { pthread_cond_wait(s, l); }
-static void wake_all(signal_t *s) { pthread_cond_broadcast(s); }
-static void yield(void) { sched_yield(); }
+static void lock(lock_t *l) {
+    pthread_mutex_lock(l);
+}
+static void unlock(lock_t *l) {
+    pthread_mutex_unlock(l);
+}
+static void wait_for(signal_t *s, lock_t *l) {
+    pthread_cond_wait(s, l);
+}
+static void wake_all(signal_t *s) {
+    pthread_cond_broadcast(s);
+}
+static void yield(void) {
+    sched_yield();
+}
 static int start(thread_t *t, void *(*f)(void *), void *argument) {
     /* Signals are for the program's own threads: Python's Ctrl-C must not land here. */
     sigset_t all, old;
@@ -60,11 +80,16 @@ static int start(thread_t *t, void *(*f)(void *), void *argument) {
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
-static void pause_briefly(void) { _mm_pause(); }
+static void pause_briefly(void) {
+    _mm_pause();
+}
 #elif defined(__aarch64__)
-static void pause_briefly(void) { __asm__ volatile("yield"); }
+static void pause_briefly(void) {
+    __asm__ volatile("yield");
+}
 #else
-static void pause_briefly(void) {}
+static void pause_briefly(void) {
+}
 #endif
 
 enum {
@@ -79,11 +104,11 @@ struct team {
     _Atomic uint64_t call;
     work_function work;
     void *job;
-    atomic_int unfinished;              /* workers still at it */
-    atomic_int arrived;                 /* members at the barrier */
-    atomic_uint passed;                 /* barriers passed */
+    atomic_int unfinished; /* workers still at it */
+    atomic_int arrived;    /* members at the barrier */
+    atomic_uint passed;    /* barriers passed */
     atomic_flag busy;
-    int workers;                        /* started; only touched by who holds `busy` */
+    int workers; /* started; only touched by who holds `busy` */
     atomic_int asleep, stop;
     lock_t lock; /* for sleeping and waking only */
     signal_t wake;

@@ -16,7 +16,7 @@ struct pack_job {
 
 struct rnn_job {
     const struct fusedlstm_rnn *layer;
-    const struct fusedlstm_rnn_forward *forward;   /* one of the two is NULL */
+    const struct fusedlstm_rnn_forward *forward; /* one of the two is NULL */
     const struct fusedlstm_rnn_backward *backward;
     int threads;
     int split_units; /* members share out units and meet at every step, instead of sharing out rows */

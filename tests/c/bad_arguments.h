@@ -10,8 +10,8 @@
 
 enum entry { PACK, FORWARD, BACKWARD, MATMUL, ACTIVATION, SLOPE, EMBEDDING, SGD, RMSPROP, ADAM, ENTRIES };
 static const char *const ENTRY_NAME[ENTRIES] = {
-    "rnn_pack",           "rnn_forward",       "rnn_backward", "matmul",         "activation_forward",
-    "activation_backward", "embedding_gradient", "sgd_update",    "rmsprop_update", "adam_update"};
+    "rnn_pack",           "rnn_forward", "rnn_backward",   "matmul",     "activation_forward", "activation_backward",
+    "embedding_gradient", "sgd_update",  "rmsprop_update", "adam_update"};
 
 /* All that any call takes. The pointers at the end are of buffers that belong to other calls. */
 struct call {

@@ -17,8 +17,19 @@ struct shape {
     int dtype, activation, recurrent_activation, flags, threads;
     int mask;
     int layout; /* of x, y, d_y and d_x; the mask takes the next one */
-    int states; /* h0, c0, d_h and d_c are given */
+    int states; /* h0, d_h and, of an LSTM, c0 and d_c are given */
+    int cell;
+    int input_dropout, recurrent_dropout; /* numbers of masks */
+    int peepholes;
 };
+
+/* Gates of a cell, and numbers in its bias. */
+static inline int64_t gate_count(const struct shape *shape) {
+    return shape->cell == FUSEDLSTM_LSTM ? 4 : shape->cell == FUSEDLSTM_GRU ? 3 : 1;
+}
+static inline int64_t bias_size(const struct shape *shape) {
+    return gate_count(shape) * shape->units * (shape->flags & FUSEDLSTM_RESET_AFTER ? 2 : 1);
+}
 
 /* Where buffers come from; `get` returns exactly `bytes` bytes, aligned. */
 struct pool {
@@ -63,7 +74,7 @@ struct problem {
         const char *name;
         void *data;
         size_t bytes;
-    } outputs[9];
+    } outputs[10];
 };
 
 static inline size_t element_size(int dtype) {
@@ -131,23 +142,28 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
                                 void *(*get)(struct pool *, size_t, size_t), void (*release)(struct pool *),
                                 int at_end) {
     const int64_t B = shape->batch, T = shape->steps, I = shape->inputs, H = shape->units;
+    const int64_t columns = gate_count(shape) * H;
+    const int lstm = shape->cell == FUSEDLSTM_LSTM;
     const int last_step = (shape->flags & FUSEDLSTM_LAST_STEP) != 0, training = shape->flags & FUSEDLSTM_TRAINING;
     *p = (struct problem){.shape = *shape, .size = element_size(shape->dtype)};
     p->pool = (struct pool){.get = get, .release = release, .at_end = at_end};
     p->layer = (struct fusedlstm_rnn){.batch = B,
-                                       .steps = T,
-                                       .inputs = I,
-                                       .units = H,
-                                       .dtype = shape->dtype,
-                                       .activation = shape->activation,
-                                       .flags = shape->flags,
-                                       .recurrent_activation = shape->recurrent_activation,
-                                       .threads = shape->threads};
+                                      .steps = T,
+                                      .inputs = I,
+                                      .units = H,
+                                      .dtype = shape->dtype,
+                                      .activation = shape->activation,
+                                      .flags = shape->flags,
+                                      .recurrent_activation = shape->recurrent_activation,
+                                      .threads = shape->threads,
+                                      .cell = shape->cell,
+                                      .input_dropout = shape->input_dropout,
+                                      .recurrent_dropout = shape->recurrent_dropout};
     const size_t state = (size_t)(B * H) * p->size;
     uint64_t random = seed;
-    p->kernel = random_array(p, I * 4 * H, 1 / sqrt((double)(I + 1)), &random);
-    p->recurrent = random_array(p, H * 4 * H, 1 / sqrt((double)H), &random);
-    p->bias = random_array(p, 4 * H, 0.5, &random);
+    p->kernel = random_array(p, I * columns, 1 / sqrt((double)(I + 1)), &random);
+    p->recurrent = random_array(p, H * columns, 1 / sqrt((double)H), &random);
+    p->bias = random_array(p, bias_size(shape), 0.5, &random);
     p->x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
     randomize_grid(p, &p->x, T, I, &random);
     p->y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
@@ -165,19 +181,22 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     f->mask_batch_stride = p->mask.batch_stride;
     f->mask_step_stride = p->mask.step_stride;
     f->h0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
-    f->c0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    f->c0 = shape->states && lstm ? random_array(p, B * H, 1, &random) : NULL;
     void *packed = blank(&p->pool, fusedlstm_rnn_packed_size(&p->layer), 64);
     f->packed = packed;
     f->y = p->y.origin;
     f->y_batch_stride = p->y.batch_stride;
     f->y_step_stride = last_step ? 1 : p->y.step_stride;
     f->h = blank(&p->pool, state, p->size);
-    f->c = blank(&p->pool, state, p->size);
+    f->c = lstm ? blank(&p->pool, state, p->size) : NULL;
+    if (shape->input_dropout) f->input_dropout = random_array(p, shape->input_dropout * B * I, 1, &random);
+    if (shape->recurrent_dropout) f->recurrent_dropout = random_array(p, shape->recurrent_dropout * B * H, 1, &random);
+    if (shape->peepholes) f->peepholes = random_array(p, 3 * H, 1, &random);
     f->saved = training ? blank(&p->pool, fusedlstm_rnn_saved_size(&p->layer), 64) : NULL;
     f->workspace = blank(&p->pool, fusedlstm_rnn_forward_workspace_size(&p->layer), 64);
     output(p, 0, "y", p->y.block, p->y.bytes);
     output(p, 1, "h", f->h, state);
-    output(p, 2, "c", f->c, state);
+    output(p, 2, "c", f->c, lstm ? state : 0);
     CHECK(fusedlstm_rnn_pack(&p->layer, p->kernel, p->recurrent, p->bias, packed, NULL) == FUSEDLSTM_OK, "pack");
     if (!training) return;
 
@@ -186,33 +205,57 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     randomize_grid(p, &p->d_y, last_step ? 1 : T, H, &random);
     p->d_x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
     *g = (struct fusedlstm_rnn_backward){.x = f->x,
-                                          .x_batch_stride = f->x_batch_stride,
-                                          .x_step_stride = f->x_step_stride,
-                                          .mask = f->mask,
-                                          .mask_batch_stride = f->mask_batch_stride,
-                                          .mask_step_stride = f->mask_step_stride,
-                                          .packed = packed,
-                                          .saved = f->saved};
+                                         .x_batch_stride = f->x_batch_stride,
+                                         .x_step_stride = f->x_step_stride,
+                                         .mask = f->mask,
+                                         .mask_batch_stride = f->mask_batch_stride,
+                                         .mask_step_stride = f->mask_step_stride,
+                                         .packed = packed,
+                                         .input_dropout = f->input_dropout,
+                                         .recurrent_dropout = f->recurrent_dropout,
+                                         .peepholes = f->peepholes,
+                                         .saved = f->saved};
     g->d_y = p->d_y.origin;
     g->d_y_batch_stride = p->d_y.batch_stride;
     g->d_y_step_stride = last_step ? 1 : p->d_y.step_stride;
     g->d_h = shape->states ? random_array(p, B * H, 1, &random) : NULL;
-    g->d_c = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    g->d_c = shape->states && lstm ? random_array(p, B * H, 1, &random) : NULL;
     g->d_x = p->d_x.origin;
     g->d_x_batch_stride = p->d_x.batch_stride;
     g->d_x_step_stride = p->d_x.step_stride;
-    g->d_kernel = blank(&p->pool, (size_t)(I * 4 * H) * p->size, p->size);
-    g->d_recurrent = blank(&p->pool, (size_t)(H * 4 * H) * p->size, p->size);
-    g->d_bias = blank(&p->pool, (size_t)(4 * H) * p->size, p->size);
+    g->d_kernel = blank(&p->pool, (size_t)(I * columns) * p->size, p->size);
+    g->d_recurrent = blank(&p->pool, (size_t)(H * columns) * p->size, p->size);
+    g->d_bias = blank(&p->pool, (size_t)bias_size(shape) * p->size, p->size);
     g->d_h0 = blank(&p->pool, state, p->size);
-    g->d_c0 = blank(&p->pool, state, p->size);
+    g->d_c0 = lstm ? blank(&p->pool, state, p->size) : NULL;
+    if (shape->peepholes) g->d_peepholes = blank(&p->pool, (size_t)(3 * H) * p->size, p->size);
     g->workspace = blank(&p->pool, fusedlstm_rnn_backward_workspace_size(&p->layer), 64);
     output(p, 3, "d_x", p->d_x.block, p->d_x.bytes);
-    output(p, 4, "d_kernel", g->d_kernel, (size_t)(I * 4 * H) * p->size);
-    output(p, 5, "d_recurrent", g->d_recurrent, (size_t)(H * 4 * H) * p->size);
-    output(p, 6, "d_bias", g->d_bias, (size_t)(4 * H) * p->size);
+    output(p, 4, "d_kernel", g->d_kernel, (size_t)(I * columns) * p->size);
+    output(p, 5, "d_recurrent", g->d_recurrent, (size_t)(H * columns) * p->size);
+    output(p, 6, "d_bias", g->d_bias, (size_t)bias_size(shape) * p->size);
     output(p, 7, "d_h0", g->d_h0, state);
-    output(p, 8, "d_c0", g->d_c0, state);
+    output(p, 8, "d_c0", g->d_c0, lstm ? state : 0);
+    output(p, 9, "d_peepholes", g->d_peepholes, shape->peepholes ? (size_t)(3 * H) * p->size : 0);
+}
+
+/* A cell with options of its own: its number 0 ... VARIANTS-1, all of which leave `flags` as they were otherwise. */
+enum { VARIANTS = 7 };
+static inline void make_variant(struct shape *shape, int variant) {
+    static const struct {
+        int cell, input_dropout, recurrent_dropout, peepholes, flags;
+    } OF[VARIANTS] = {{FUSEDLSTM_LSTM, 0, 0, 0, 0},
+                      {FUSEDLSTM_LSTM, 4, 4, 1, FUSEDLSTM_COUPLED_GATES},
+                      {FUSEDLSTM_GRU, 0, 0, 0, FUSEDLSTM_RESET_AFTER},
+                      {FUSEDLSTM_GRU, 1, 3, 0, FUSEDLSTM_RESET_AFTER},
+                      {FUSEDLSTM_GRU, 3, 3, 0, 0},
+                      {FUSEDLSTM_SIMPLE_RNN, 0, 0, 0, 0},
+                      {FUSEDLSTM_SIMPLE_RNN, 1, 1, 0, 0}};
+    shape->cell = OF[variant].cell;
+    shape->input_dropout = OF[variant].input_dropout;
+    shape->recurrent_dropout = OF[variant].recurrent_dropout;
+    shape->peepholes = OF[variant].peepholes;
+    shape->flags |= OF[variant].flags;
 }
 
 static inline void problem_new(struct problem *p, const struct shape *shape, uint64_t seed) {
@@ -232,7 +275,7 @@ static inline int problem_run(struct problem *p) {
 
 /* The name of the first output that differs in any bit; NULL: none. */
 static inline const char *problem_difference(const struct problem *a, const struct problem *b) {
-    for (int k = 0; k < 9; k++)
+    for (int k = 0; k < 10; k++)
         if (a->outputs[k].bytes && memcmp(a->outputs[k].data, b->outputs[k].data, a->outputs[k].bytes))
             return a->outputs[k].name;
     return NULL;

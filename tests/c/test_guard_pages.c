@@ -59,19 +59,19 @@ static void *numbers(struct pool *pool, int64_t count, int dtype, uint64_t *rand
 
 /* -------------------------------------------------------------------------------------------------------- the calls */
 
-static void check_lstm(const struct shape *shape, uint64_t seed, int at_end) {
+static void check_recurrent(const struct shape *shape, uint64_t seed, int at_end) {
     struct problem p;
     snprintf(description, sizeof description,
-             "lstm %s float%d B %lld T %lld I %lld H %lld flags %d mask %d layout %d states %d threads %d at_end %d",
-             fusedlstm_isa(), 8 * (int)element_size(shape->dtype), (long long)shape->batch, (long long)shape->steps,
-             (long long)shape->inputs, (long long)shape->units, shape->flags, shape->mask, shape->layout, shape->states,
-             shape->threads, at_end);
+             "cell %d %s float%d B %lld T %lld I %lld H %lld flags %d mask %d layout %d states %d threads %d at_end %d",
+             shape->cell, fusedlstm_isa(), 8 * (int)element_size(shape->dtype), (long long)shape->batch,
+             (long long)shape->steps, (long long)shape->inputs, (long long)shape->units, shape->flags, shape->mask,
+             shape->layout, shape->states, shape->threads, at_end);
     problem_make(&p, shape, seed, guarded_get, guarded_release, at_end);
     CHECK(problem_run(&p) == FUSEDLSTM_OK, "%s", description);
     problem_free(&p);
 }
 
-static void check_lstms(int dtype, int lanes, int count, int at_end) {
+static void check_recurrents(int dtype, int lanes, int count, int at_end) {
     uint64_t random = (uint64_t)lanes;
     for (int k = 0; k < count; k++) {
         const int64_t widest = 2 * lanes + 1;
@@ -89,7 +89,8 @@ static void check_lstms(int dtype, int lanes, int count, int at_end) {
                               .layout = (int)random_below(&random, LAYOUTS)};
         if (k % 8 == 7) shape.units += 4 * lanes; /* more than one panel */
         if (k % 3) shape.inputs = random_below(&random, widest + 1);
-        check_lstm(&shape, random_bits(&random), at_end);
+        make_variant(&shape, (int)random_below(&random, VARIANTS));
+        check_recurrent(&shape, random_bits(&random), at_end);
     }
     /* Large enough for three threads, by rows and by units. */
     for (int batch = 2; batch <= 26; batch += 24) {
@@ -104,7 +105,12 @@ static void check_lstms(int dtype, int lanes, int count, int at_end) {
                               .threads = 3,
                               .mask = RANDOM_MASK,
                               .layout = WITH_GAPS};
-        check_lstm(&shape, 1, at_end);
+        const struct shape plain = shape;
+        for (int variant = 0; variant < VARIANTS; variant++) {
+            shape = plain;
+            make_variant(&shape, variant);
+            check_recurrent(&shape, 1, at_end);
+        }
     }
 }
 
@@ -210,7 +216,7 @@ int main(int argument_count, char **arguments) {
                                                         : 16) /
                               (int)element_size(dtype);
             uint64_t random = (uint64_t)(variant + 1);
-            check_lstms(dtype, lanes, scale * (2 * lanes + 1), at_end);
+            check_recurrents(dtype, lanes, scale * (2 * lanes + 1), at_end);
             for (int call = 0; call < 40 * scale; call++) check_matmul(dtype, lanes, at_end, &random);
             for (int64_t n = 0; n <= 2 * lanes + 1; n++) check_elementwise(dtype, n, at_end, &random);
             check_elementwise(dtype, 16 * lanes + 1, at_end, &random);
