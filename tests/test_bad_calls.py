@@ -6,6 +6,7 @@ import pytest
 import fusedlstm
 from fusedlstm.layers import LSTM, Dense, Dropout, Flatten, Input
 from fusedlstm.models import Sequential
+from fusedlstm.symbolic import SymbolicError
 
 X = np.ones((2, 4, 3), "float32")
 Y = np.ones((2, 1), "float32")
@@ -147,27 +148,29 @@ CALLS = [
     ),
     (
         "lstm dropout",
-        lambda: LSTM(3, dropout=0.5, name="e"),
+        lambda: LSTM(3, dropout=1.5, name="e"),
         ValueError,
-        "LSTM 'e': dropout is not available yet, expected 0.0, got 0.5",
+        "LSTM 'e': expected dropout to be a number from 0 to 1, got 1.5",
     ),
     (
         "lstm stateful",
-        lambda: LSTM(3, stateful=True, name="e"),
-        ValueError,
-        "LSTM 'e': stateful is not available yet, expected False, got True",
+        lambda: LSTM(3, stateful="yes", name="e"),
+        TypeError,
+        "LSTM 'e': expected stateful to be True or False, got 'yes'",
     ),
     (
         "lstm regularizer",
-        lambda: LSTM(3, kernel_regularizer="l2", name="e"),
+        lambda: LSTM(3, kernel_regularizer="l3", name="e"),
         ValueError,
-        "LSTM 'e': kernel_regularizer is not available yet, expected None, got 'l2'",
+        "LSTM 'e': kernel_regularizer: unknown regularizer 'l3': expected one of 'l1', 'l1_l2', 'l2', "
+        "'orthogonal_regularizer'",
     ),
     (
         "lstm activity regularizer",
-        lambda: LSTM(3, activity_regularizer="l2", name="e"),
-        ValueError,
-        "LSTM 'e': activity_regularizer is not available yet, expected None, got 'l2'",
+        lambda: LSTM(3, activity_regularizer=0.1, name="e"),
+        TypeError,
+        "LSTM 'e': activity_regularizer: expected a name or a fusedlstm.regularizers.Regularizer (which has a "
+        "gradient), got 0.1",
     ),
     (
         "lstm return_sequences",
@@ -319,9 +322,9 @@ CALLS = [
     ),
     (
         "layer symbolic",
-        lambda: lstm()(Input((4, 3), name="i")),
-        TypeError,
-        "'i' is symbolic and holds no numbers: put it first in a Sequential, call that on arrays",
+        lambda: np.asarray(Input((4, 3), name="i")),
+        SymbolicError,
+        "'i' is symbolic and holds no numbers: make a Model of it and call that on arrays",
     ),
     (
         "layer unknown call argument",
@@ -585,9 +588,10 @@ CALLS = [
     ),
     (
         "compile loss_weights",
-        lambda: model().compile("adam", "mse", loss_weights=[1]),
+        lambda: model().compile("adam", "mse", loss_weights=[1, 2]),
         ValueError,
-        "Sequential 'm': loss_weights is not available yet, expected None, got [1]",
+        "Sequential 'm': expected loss_weights to be a list or dict with an item for each of 1 outputs ('d'), "
+        "got 2 items",
     ),
     (
         "compile unknown",

@@ -15,27 +15,31 @@ if TYPE_CHECKING:
         activations,
         backends,
         callbacks,
+        constraints,
         initializers,
         layers,
         losses,
         metrics,
         models,
         optimizers,
+        regularizers,
         utils,
     )
     from fusedlstm.layers import Input
-    from fusedlstm.models import Sequential
+    from fusedlstm.models import Model, Sequential
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Input",
+    "Model",
     "Sequential",
     "__version__",
     "activations",
     "available_isas",
     "backends",
     "callbacks",
+    "constraints",
     "get_backend",
     "get_isa",
     "get_num_threads",
@@ -45,6 +49,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "set_backend",
     "set_isa",
     "set_num_threads",
@@ -56,16 +61,18 @@ _SUBMODULES = frozenset(
         "activations",
         "backends",
         "callbacks",
+        "constraints",
         "initializers",
         "layers",
         "losses",
         "metrics",
         "models",
         "optimizers",
+        "regularizers",
         "utils",
     ]
 )
-_ELSEWHERE = {"Sequential": "fusedlstm.models", "Input": "fusedlstm.layers"}
+_ELSEWHERE = {"Model": "fusedlstm.models", "Sequential": "fusedlstm.models", "Input": "fusedlstm.layers"}
 
 
 def __getattr__(name: str) -> Any:

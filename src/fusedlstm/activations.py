@@ -39,6 +39,12 @@ class Activation:
         self._forward = forward
         self._backward = backward
 
+    def __reduce__(self) -> Any:
+        # Copies and pickles of a layer refer to it by its name; one made elsewhere goes by its parts.
+        if _BY_NAME.get(self.name) is self:
+            return get, (self.name,)
+        return type(self), (self.name, self._forward, self._backward, self.kernel)
+
     def forward(self, x: Array) -> Array:
         """y, shaped like the float array x."""
         return self._forward(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +14,29 @@ class Batch(NamedTuple):
     """One step's data."""
 
     x: list[Array]  # one per input of the model
-    y: Array | None
-    weight: Array | None  # per row, or per row and time step
+    y: list[Any] | None  # one per output, None for one that is not judged
+    weight: list[Any] | None  # one per output, or None: per row, or per row and time step
+
+    @property
+    def rows(self) -> int:
+        """How many samples it holds."""
+        return len(self.x[0])
+
+
+class Place(NamedTuple):
+    """An input or output of a model; shapes have the batch axis, None is a size that varies or is not known yet."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: np.dtype[Any] | None  # None: integers stay what they are, all else becomes float32
 
 
 class Spec(NamedTuple):
-    """What a model takes and gives; shapes have the batch axis, None is a size that varies or is not known yet."""
+    """What a model takes and gives."""
 
     owner: str
-    input_shape: tuple[int | None, ...] | None
-    input_dtype: np.dtype[Any]
-    output_dtype: np.dtype[Any]
+    inputs: Sequence[Place]
+    outputs: Sequence[Place]
 
 
 def is_iterable_of_batches(x: Any) -> bool:
@@ -34,49 +46,117 @@ def is_iterable_of_batches(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
+def _listed(spec: Spec, argument: str, value: Any, places: Sequence[Place]) -> list[Any]:
+    """`value`, given as one array, a list or a dict by names, as a list with one item for each place."""
+    names = [place.name for place in places]
+    if isinstance(value, dict):
+        if set(value) != set(names):
+            expected, got = ", ".join(map(repr, names)), ", ".join(map(repr, value)) or "none"
+            raise ValueError(f"{spec.owner}: expected {argument} to be a dict with the keys {expected}, got {got}")
+        return [value[name] for name in names]
+    if len(places) == 1:
+        if isinstance(value, list | tuple) and value and all(isinstance(v, np.ndarray) for v in value):
+            if len(value) == 1 and value[0].ndim:
+                return [value[0]]
+            if argument == "x" and value[0].ndim:
+                raise ValueError(f"{spec.owner}: expected x to be one array, got {len(value)} arrays")
+        return [value]
+    if not isinstance(value, list | tuple) or len(value) != len(places):
+        got = f"{len(value)} items" if isinstance(value, list | tuple) else type(value).__name__
+        raise ValueError(
+            f"{spec.owner}: expected {argument} to be a list or dict of {len(places)} arrays "
+            f"({', '.join(names)}), got {got}"
+        )
+    return list(value)
+
+
 def check_x(spec: Spec, x: Any) -> list[Array]:
-    """The inputs as a list of arrays of the model's dtype, or an error that names the model and `x`."""
+    """The inputs as a list of arrays of the model's dtypes, or an error that names the model and `x`."""
     if x is None:
         raise ValueError(f"{spec.owner}: expected x to be an array, got None")
-    if isinstance(x, dict):
+    if isinstance(x, dict) and len(spec.inputs) == 1 and spec.inputs[0].name not in x:
         raise TypeError(f"{spec.owner}: expected x to be one array, got a dict")
-    if isinstance(x, list | tuple) and x and all(isinstance(item, np.ndarray) for item in x) and x[0].ndim:
-        if len(x) != 1:
-            raise ValueError(f"{spec.owner}: expected x to be one array, got {len(x)} arrays")
-        x = x[0]
-    array = real_array(spec.owner, "x", x)
-    if array.ndim == 0:
-        raise ValueError(f"{spec.owner}: expected x to have a batch axis, got a single number")
-    shape = spec.input_shape
-    if shape is not None:
-        if array.ndim == len(shape) - 1 and shape[-1] == 1:
-            array = array[..., None]  # one feature a step, as Keras takes it
-        if array.ndim != len(shape) or any(
-            n is not None and n != size for n, size in zip(shape[1:], array.shape[1:], strict=True)
-        ):
-            sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in shape[1:])])
-            raise ValueError(f"{spec.owner}: expected x ({sizes}), got {show_shape(array.shape)}")
-    return [array.astype(spec.input_dtype, copy=False)]
+    several = len(spec.inputs) > 1
+    arrays: list[Array] = []
+    for place, value in zip(spec.inputs, _listed(spec, "x", x, spec.inputs), strict=True):
+        argument = f"x[{place.name!r}]" if several else "x"
+        array = real_array(spec.owner, argument, value)
+        if array.ndim == 0:
+            raise ValueError(f"{spec.owner}: expected {argument} to have a batch axis, got a single number")
+        shape = place.shape
+        if shape is not None:
+            if array.ndim == len(shape) - 1 and shape[-1] == 1:
+                array = array[..., None]  # one feature a step, as Keras takes it
+            if array.ndim != len(shape) or any(
+                n is not None and n != size for n, size in zip(shape[1:], array.shape[1:], strict=True)
+            ):
+                sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in shape[1:])])
+                raise ValueError(f"{spec.owner}: expected {argument} ({sizes}), got {show_shape(array.shape)}")
+        if arrays and len(array) != len(arrays[0]):
+            raise ValueError(
+                f"{spec.owner}: expected all inputs to have as many rows, got {len(arrays[0])} in "
+                f"x[{spec.inputs[0].name!r}] and {len(array)} in {argument}"
+            )
+        arrays.append(cast(spec.owner, argument, array, place.dtype))
+    return arrays
 
 
-def check_y(spec: Spec, y: Any, rows: int) -> Array:
-    """The targets: floats in the model's dtype, integers as they are."""
-    if isinstance(y, list | tuple) and len(y) == 1 and isinstance(y[0], np.ndarray) and y[0].ndim:
-        y = y[0]
-    array = _check_rows(spec, "y", y, rows)
-    return array.astype(spec.output_dtype, copy=False) if array.dtype.kind == "f" else array
+def cast(owner: str, argument: str, array: Array, dtype: np.dtype[Any] | None) -> Array:
+    """An array in the dtype of an input, or a ValueError if its numbers are not whole, or too large, for integers."""
+    if dtype is None:
+        return array if array.dtype.kind in "iu" else array.astype(np.float32, copy=False)
+    if dtype.kind not in "iu" or array.dtype == dtype:
+        return array.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(dtype)
+    if not np.array_equal(whole, array):
+        wrong = array[whole != array].flat[0]
+        raise ValueError(f"{owner}: expected {argument} to be whole numbers of {dtype}, got {wrong}")
+    return whole
 
 
-def check_weight(spec: Spec, weight: Any, rows: int) -> Array | None:
-    """The sample weights in the model's dtype: one per row, or per row and time step."""
+def check_y(spec: Spec, y: Any, rows: int) -> list[Any]:
+    """The targets, one per output: floats in the model's dtype, integers as they are."""
+    targets: list[Any] = []
+    for place, value in zip(spec.outputs, _listed(spec, "y", y, spec.outputs), strict=True):
+        if value is None and len(spec.outputs) > 1:
+            targets.append(None)
+            continue
+        array = _check_rows(spec, "y" if len(spec.outputs) == 1 else f"y[{place.name!r}]", value, rows)
+        targets.append(array.astype(place.dtype, copy=False) if array.dtype.kind == "f" else array)
+    return targets
+
+
+def check_weight(spec: Spec, weight: Any, rows: int) -> list[Any] | None:
+    """The sample weights in the model's dtype, one per output: one per row, or per row and time step.
+
+    One array goes for all outputs.
+    """
     if weight is None:
         return None
-    array = _check_rows(spec, "sample_weight", weight, rows)
-    if array.ndim > 2:
-        raise ValueError(
-            f"{spec.owner}: expected sample_weight ({rows},) or ({rows}, steps), got {show_shape(array.shape)}"
-        )
-    return array.astype(spec.output_dtype, copy=False)
+    places = spec.outputs
+    several = len(places) > 1
+    if (
+        several
+        and not isinstance(weight, dict)
+        and not (isinstance(weight, list | tuple) and (len(weight) == len(places) or any(np.ndim(w) for w in weight)))
+    ):
+        weight = [weight] * len(places)
+    if isinstance(weight, dict):
+        weight = {**{place.name: None for place in places}, **weight}
+    weights: list[Any] = []
+    for place, value in zip(places, _listed(spec, "sample_weight", weight, places), strict=True):
+        argument = f"sample_weight[{place.name!r}]" if several else "sample_weight"
+        if value is None:
+            weights.append(None)
+            continue
+        array = _check_rows(spec, argument, value, rows)
+        if array.ndim > 2:
+            raise ValueError(
+                f"{spec.owner}: expected {argument} ({rows},) or ({rows}, steps), got {show_shape(array.shape)}"
+            )
+        weights.append(array.astype(place.dtype, copy=False))
+    return weights
 
 
 def _check_rows(spec: Spec, argument: str, value: Any, rows: int) -> Array:
@@ -102,23 +182,31 @@ def class_weights(spec: Spec, y: Array, class_weight: Any) -> Array:
     if y.ndim > 2:
         raise ValueError(f"{spec.owner}: expected y of rank 1 or 2 with class_weight, got {show_shape(y.shape)}")
     classes = np.rint(y.reshape(len(y)) if y.ndim == 1 or y.shape[1] == 1 else y.argmax(axis=1))
-    weight = np.ones(len(y), spec.output_dtype)
+    weight = np.ones(len(y), spec.outputs[0].dtype)
     for key, value in class_weight.items():
         weight[classes == key] = value
     return weight
 
 
-def combine(spec: Spec, y: Any, sample_weight: Any, class_weight: Any, rows: int) -> tuple[Array | None, Array | None]:
+def combine(
+    spec: Spec, y: Any, sample_weight: Any, class_weight: Any, rows: int
+) -> tuple[list[Any] | None, list[Any] | None]:
     """Targets and weights, of which there may be `sample_weight` or `class_weight`, not both."""
     targets = None if y is None else check_y(spec, y, rows)
-    weight = check_weight(spec, sample_weight, rows)
+    weights = check_weight(spec, sample_weight, rows)
     if class_weight is not None:
-        if weight is not None:
+        if weights is not None:
             raise ValueError(f"{spec.owner}: expected sample_weight or class_weight, got both")
         if targets is None:
             raise ValueError(f"{spec.owner}: expected y along with class_weight, got None")
-        weight = class_weights(spec, targets, class_weight)
-    return targets, weight
+        if len(targets) > 1:
+            raise ValueError(f"{spec.owner}: expected class_weight None with {len(targets)} outputs, use sample_weight")
+        weights = [class_weights(spec, targets[0], class_weight)]
+    return targets, weights
+
+
+def _each(arrays: list[Any] | None, take: Callable[[Array], Array]) -> list[Any] | None:
+    return None if arrays is None else [None if array is None else take(array) for array in arrays]
 
 
 class Arrays:
@@ -126,25 +214,18 @@ class Arrays:
 
     Parameters
     ----------
-    x : list of arrays
-    y, weight : array or None
+    data : Batch
+        Of all rows.
     batch_size : int
     generator : numpy Generator, optional
         Shuffles the rows anew for every pass; None: they stay in order.
     """
 
-    def __init__(
-        self,
-        x: list[Array],
-        y: Array | None,
-        weight: Array | None,
-        batch_size: int,
-        generator: np.random.Generator | None = None,
-    ) -> None:
-        self.x, self.y, self.weight = x, y, weight
+    def __init__(self, data: Batch, batch_size: int, generator: np.random.Generator | None = None) -> None:
+        self.data = data
         self.batch_size = batch_size
         self.generator = generator
-        self.rows = len(x[0])
+        self.rows = data.rows
 
     @property
     def steps(self) -> int | None:
@@ -158,17 +239,14 @@ class Arrays:
     def split(self, share: float) -> tuple[Arrays, Arrays]:
         """All but the last rows, and the last rows, in their original order."""
         at = int(np.floor(self.rows * (1 - share)))
-        parts = []
-        for rows, generator in ((slice(0, at), self.generator), (slice(at, None), None)):
-            batch = self._cut(rows)
-            parts.append(Arrays(batch.x, batch.y, batch.weight, self.batch_size, generator))
-        return parts[0], parts[1]
+        return (
+            Arrays(self._cut(slice(0, at)), self.batch_size, self.generator),
+            Arrays(self._cut(slice(at, None)), self.batch_size),
+        )
 
     def _cut(self, rows: slice) -> Batch:
-        y, weight = self.y, self.weight
-        return Batch(
-            [x[rows] for x in self.x], None if y is None else y[rows], None if weight is None else weight[rows]
-        )
+        x, y, weight = self.data
+        return Batch([a[rows] for a in x], _each(y, lambda a: a[rows]), _each(weight, lambda a: a[rows]))
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size
@@ -177,14 +255,20 @@ class Arrays:
                 yield self._cut(slice(start, start + size))
             return
         order = self.generator.permutation(self.rows)
-        y, weight = self.y, self.weight
+        x, y, weight = self.data
+        if len(x) == 1 and y is not None and len(y) == 1 and y[0] is not None and weight is None:
+            first, target = x[0], y[0]
+            for start in range(0, self.rows, size):  # nearly every model, without the calls
+                rows = order[start : start + size]
+                yield Batch([first.take(rows, axis=0)], [target.take(rows, axis=0)], None)
+            return
         for start in range(0, self.rows, size):
             rows = order[start : start + size]
-            yield Batch(
-                [x.take(rows, axis=0) for x in self.x],
-                None if y is None else y.take(rows, axis=0),
-                None if weight is None else weight.take(rows, axis=0),
-            )
+
+            def take(array: Array, rows: Array = rows) -> Array:
+                return array.take(rows, axis=0)
+
+            yield Batch([take(a) for a in x], _each(y, take), _each(weight, take))
 
 
 class Stream:

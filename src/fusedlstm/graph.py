@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,21 @@ class Call(NamedTuple):
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     states: tuple[int, ...] = ()  # of the initial state
+    masks: tuple[int | None, ...] = ()  # one for each input; None, or empty: those that come with the inputs
+    training: bool | None = None  # None: as the graph runs
+    arguments: Mapping[str, Any] = {}  # what else the call was given
+    listed: bool = False  # whether a single input goes in as a list
+
+    @property
+    def several(self) -> bool:
+        """Whether the layer takes a list of inputs."""
+        return self.listed or len(self.inputs) != 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one value in, one out, and nothing else: nearly every call."""
+        special = self.several or self.states or self.masks or self.arguments or self.training is not None
+        return len(self.outputs) == 1 and not special and not self.layer.forwards_masks
 
 
 def chain(layers: Sequence[Layer]) -> Graph:
@@ -40,9 +55,7 @@ class Graph:
         self.inputs = inputs
         self.outputs = outputs
         self.count = 1 + max([*inputs, *outputs, *(k for call in self.calls for k in call.outputs)])
-        self._plan = [
-            (call, len(call.inputs) == 1 and len(call.outputs) == 1 and not call.states) for call in self.calls
-        ]
+        self._plan = [(call, call.layer, call.inputs[0], call.outputs[0], call.plain) for call in self.calls]
         #: every layer once, in the order of their first calls
         self.layers: list[Layer] = list({id(call.layer): call.layer for call in self.calls}.values())
 
@@ -84,39 +97,66 @@ class Graph:
             for k, mask in zip(self.inputs, masks, strict=True):
                 value_masks[k] = mask
         tape: list[tuple[Call, Backward]] = []
-        for call, plain in self._plan:
-            layer, ins, outs, states = call
-            arguments = {}
-            if plain:  # one value in, one out: nearly every call, and worth the few microseconds
-                x, mask, need = values[ins[0]], value_masks[ins[0]], needs[ins[0]]
-            else:
-                x, mask = [values[k] for k in ins], [value_masks[k] for k in ins]
-                mask = None if all(m is None for m in mask) else mask
-                if len(ins) == 1:
-                    x, mask = x[0], None if mask is None else mask[0]
-                need = any(needs[k] for k in ins + states)
-                if states:
-                    arguments["initial_state"] = [values[k] for k in states]
+        for call, layer, k, out, plain in self._plan:
+            if not plain:
+                backward = self._run(call, values, value_masks, needs, training, need_backward)
+                if backward is not None:
+                    tape.append((call, backward))
+                continue
+            x, mask, need = values[k], value_masks[k], needs[k]
             keep = need_backward and (need or layer.learns)
-            outputs, backward = layer.forward(
-                x, training, mask, need_backward=keep, need_d_inputs=keep and need, **arguments
-            )
+            outputs, backward = layer.forward(x, training, mask, need_backward=keep, need_d_inputs=keep and need)
+            if layer.activity_regularizer is not None:
+                backward = layer.penalize(outputs, backward)
             if keep and backward is not None:
                 tape.append((call, backward))
-            if plain:
-                values[outs[0]], needs[outs[0]] = outputs, keep
-            else:
-                for k, value in zip(outs, outputs if isinstance(outputs, list) else [outputs], strict=True):
-                    values[k], needs[k] = value, keep
+            values[out], needs[out] = outputs, keep
             if mask is not None or layer.makes_mask:
-                mask = layer.compute_mask(x, mask)
-                for k, output_mask in zip(outs, mask if isinstance(outputs, list) else [mask], strict=True):
-                    value_masks[k] = output_mask
+                value_masks[out] = layer.compute_mask(x, mask)
         results = [values[k] for k in self.outputs]
         result_masks = [value_masks[k] for k in self.outputs]
         if not need_backward:
             return results, result_masks, None
         return results, result_masks, lambda d_outputs: self._backward(tape, d_outputs)
+
+    def _run(
+        self,
+        call: Call,
+        values: list[Any],
+        value_masks: list[Any],
+        needs: list[bool],
+        training: bool,
+        need_backward: bool,
+    ) -> Backward | None:
+        """One call of any kind; its outputs go into the lists, its backward comes back if it will be wanted."""
+        layer: Any = call.layer
+        arguments = dict(call.arguments)
+        xs = [values[k] for k in call.inputs]
+        given = [value_masks[k] for k in call.inputs]
+        for place, number in enumerate(call.masks):
+            if number is not None:
+                given[place] = values[number]
+        x, mask = (xs, None if all(m is None for m in given) else given) if call.several else (xs[0], given[0])
+        if call.states:
+            arguments["initial_state"] = [values[k] for k in call.states]
+        need = any(needs[k] for k in call.inputs + call.states)
+        keep = need_backward and (need or layer.learns)
+        mode = training if call.training is None else call.training
+        if layer.forwards_masks:
+            outputs, out_masks, backward = layer.forward_masked(x, mode, mask, keep, keep and need, **arguments)
+        else:
+            outputs, backward = layer.forward(
+                x, mode, mask, need_backward=keep, need_d_inputs=keep and need, **arguments
+            )
+            out_masks = layer.compute_mask(x, mask) if mask is not None or layer.makes_mask else None
+        if layer.activity_regularizer is not None:
+            backward = layer.penalize(outputs, backward)
+        results = outputs if isinstance(outputs, list) else [outputs]
+        # One mask to several outputs is that of the first.
+        all_masks = out_masks if isinstance(out_masks, list) else [out_masks] + [None] * (len(results) - 1)
+        for k, value, value_mask in zip(call.outputs, results, all_masks, strict=True):
+            values[k], value_masks[k], needs[k] = value, value_mask, keep
+        return backward if keep else None
 
     def _backward(self, tape: list[tuple[Call, Backward]], d_outputs: Sequence[Any]) -> list[Any]:
         gradients: list[Any] = [None] * self.count  # None: zero
@@ -129,21 +169,29 @@ class Graph:
             add(k, d_output)
         sums: dict[Layer, list[Array]] = {}
         for call, backward in reversed(tape):
-            layer, ins, outs, states = call
+            layer, ins, outs = call.layer, call.inputs, call.outputs
             d_values = gradients[outs[0]] if len(outs) == 1 else [gradients[k] for k in outs]
-            if d_values is None or (len(outs) > 1 and all(d is None for d in d_values)):
+            nothing = d_values is None or (len(outs) > 1 and all(d is None for d in d_values))
+            if nothing and layer.activity_regularizer is None:
                 continue
             d_inputs = backward(d_values)
             if layer in sums:
-                layer.gradients = [a + b for a, b in zip(sums[layer], layer.gradients, strict=True)]
-            sums[layer] = layer.gradients
-            if len(ins) + len(states) == 1:
+                sums[layer] = [a + b for a, b in zip(sums[layer], layer.gradients, strict=True)]
+            else:
+                sums[layer] = layer.gradients
+            if call.states:
+                d_inputs, *d_states = d_inputs
+                for k, d_state in zip(call.states, d_states, strict=True):
+                    add(k, d_state)
+            if not call.several:
                 add(ins[0], d_inputs)
             elif d_inputs is not None:
-                for k, d_input in zip(ins + states, d_inputs, strict=True):
+                for k, d_input in zip(ins, d_inputs, strict=True):
                     add(k, d_input)
         for layer in self.layers:
-            if layer not in sums:  # the loss does not depend on it
+            if layer in sums:
+                layer.gradients = sums[layer]
+            else:  # the loss does not depend on it
                 layer.gradients = [np.zeros_like(variable.value) for variable in layer.trainable_weights]
         return [gradients[k] for k in self.inputs]
 
@@ -155,14 +203,18 @@ class Graph:
         ValueError
             By the first layer that an input's shape does not fit.
         """
+        return [self.shapes(input_shapes, build)[k] for k in self.outputs]
+
+    def shapes(self, input_shapes: Sequence[Any], build: bool = False) -> list[Any]:
+        """Shapes of all values by their numbers; as `output_shapes`."""
         shapes: list[Any] = [None] * self.count
         for k, shape in zip(self.inputs, input_shapes, strict=True):
             shapes[k] = shape
         for call in self.calls:
-            given = shapes[call.inputs[0]] if len(call.inputs) == 1 else [shapes[k] for k in call.inputs]
-            result = call.layer.compute_output_shape(given)
+            given = [shapes[k] for k in call.inputs] if call.several else shapes[call.inputs[0]]
+            result = call.layer.call_shape(given, [shapes[k] for k in call.states], call.arguments)
             if build and not call.layer.built:
                 call.layer.build(given)
             for k, shape in zip(call.outputs, result if isinstance(result, list) else [result], strict=True):
                 shapes[k] = shape
-        return [shapes[k] for k in self.outputs]
+        return shapes

@@ -9,8 +9,8 @@ import numpy as np
 from fusedlstm import optimizers
 from fusedlstm.callbacks import Callback, CallbackList
 from fusedlstm.data import Arrays, Batch, Passes, Spec, Stream, check_x, combine, is_iterable_of_batches
-from fusedlstm.layers.base import Array, Backward, Layer
-from fusedlstm.objective import Objective
+from fusedlstm.layers.base import Array, Backward, Layer, Shape
+from fusedlstm.objective import Objective, Penalties
 from fusedlstm.utils.progress import ProgressBar
 
 BATCH_SIZE = 32
@@ -24,6 +24,7 @@ class Runner(Layer):
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: Any = None
         self._objective: Objective | None = None
+        self._penalties = Penalties([], [])
 
     # What a subclass defines.
 
@@ -31,13 +32,17 @@ class Runner(Layer):
         """What the model takes and gives."""
         raise TypeError(f"{self.label}: a subclass of Runner has to define spec")
 
-    def prepare(self, x: list[Array]) -> tuple[int | None, ...]:
-        """Check the inputs' shapes through all layers; returns the shape of the outputs."""
+    def prepare(self, x: list[Array]) -> list[Shape]:
+        """Check the inputs' shapes through all layers; returns the shapes of the outputs."""
         raise TypeError(f"{self.label}: a subclass of Runner has to define prepare")
 
-    def run(self, x: list[Array], training: bool, need_backward: bool) -> tuple[Array, Any, Backward | None]:
-        """Outputs, their mask, and the function that sets the layers' gradients from that of the outputs."""
+    def run(self, x: list[Array], training: bool, need_backward: bool) -> tuple[list[Any], list[Any], Backward | None]:
+        """Outputs, their masks, and the function that sets `gradients` from a list of the outputs'."""
         raise TypeError(f"{self.label}: a subclass of Runner has to define run")
+
+    def fixed_batch(self) -> int | None:
+        """The number of rows that every batch has to have, for layers that keep a state for each."""
+        return None
 
     # Setting up.
 
@@ -45,7 +50,7 @@ class Runner(Layer):
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
-        loss_weights: None = None,
+        loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
@@ -58,12 +63,13 @@ class Runner(Layer):
         Parameters
         ----------
         optimizer : str or Optimizer
-        loss : str or Loss, optional
-            Not needed to predict only.
-        loss_weights : None
-            For models of several outputs; anything but None raises.
-        metrics, weighted_metrics : list of str or Metric, optional
-            Without and with the sample weights.
+        loss : str, Loss, list or dict, optional
+            Of a model of several outputs: one for all, or one for each in a list or a dict by the outputs' names,
+            None for an output that is not trained. Not needed to predict only.
+        loss_weights : number, list or dict, optional
+            What each output's loss is multiplied by in their sum.
+        metrics, weighted_metrics : list of str or Metric, or dict, optional
+            Without and with the sample weights. Of a model of several outputs: a list or dict with metrics for each.
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
             Accepted for the sake of programs that have them, without effect.
 
@@ -72,9 +78,9 @@ class Runner(Layer):
         ValueError, TypeError
             For an optimizer, loss or metric that does not exist; nothing is changed.
         """
-        self.unavailable("loss_weights", loss_weights, None)
         chosen = self.find(optimizers.get, "optimizer", optimizer)
-        objective = Objective(self.label, loss, metrics, weighted_metrics)
+        names = [place.name for place in self.spec().outputs]
+        objective = Objective(self.label, names, loss, loss_weights, metrics, weighted_metrics)
         self.optimizer, self.loss, self._objective = chosen, loss, objective
 
     @property
@@ -95,22 +101,25 @@ class Runner(Layer):
     def _compiled(self, method: str) -> tuple[Objective, optimizers.Optimizer]:
         if self._objective is None or self.optimizer is None:
             raise RuntimeError(f"{self.label}: call compile() before {method}()")
-        if self._objective.loss is None:
+        if not self._objective.has_loss:
             raise ValueError(f"{self.label}: {method}() needs compile(loss=...), got loss=None")
         return self._objective, self.optimizer
 
     def _check(self, batch: Batch, objective: Objective, owner: str = "") -> None:
         """Check a batch's shapes against the model, the loss and the metrics before anything is computed."""
         owner = owner or self.label
-        shape = self.prepare(batch.x)
+        shapes = self.prepare(batch.x)
         if batch.y is None:
             raise ValueError(f"{owner}: expected y to be an array, got None")
-        row = tuple(1 if n is None else n for n in shape[1:])
-        y_pred = np.zeros((1, *row), self.spec().output_dtype)
-        weight = None if batch.weight is None else batch.weight[:1]
+        y_pred = [
+            np.zeros((1, *(1 if n is None else n for n in shape[1:])), place.dtype)
+            for shape, place in zip(shapes, self.spec().outputs, strict=True)
+        ]
+        first = [None if y is None else y[:1] for y in batch.y]
+        weight = None if batch.weight is None else [None if w is None else w[:1] for w in batch.weight]
         with np.errstate(all="ignore"):  # the numbers mean nothing here, only the shapes do
             try:
-                objective.prepare(batch.y[:1], y_pred, weight)
+                objective.prepare(first, y_pred, weight)
             except ValueError as error:
                 raise ValueError(f"{owner}: y does not fit, seen in its first row: {error}") from error
 
@@ -120,7 +129,14 @@ class Runner(Layer):
             self._check(batch, objective)
         if not self.built:
             self.prepare(batch.x)
-            self.build(batch.x[0].shape)
+            self.build((None, *batch.x[0].shape[1:]))
+        self._penalties = Penalties(self.all_layers(), self.trainable_weights)
+
+    def _pass(self, x: list[Array], training: bool, need_backward: bool) -> tuple[list[Any], list[Any], Any]:
+        """`run`, with the outputs' penalties counted from here."""
+        if not self._penalties.none:
+            self._penalties.start()
+        return self.run(x, training, need_backward)
 
     # Data.
 
@@ -130,6 +146,22 @@ class Runner(Layer):
             spec = spec._replace(owner=owner)
         arrays = check_x(spec, x)
         return Batch(arrays, *combine(spec, y, weight, class_weight, len(arrays[0])))
+
+    def _check_fixed(self, batch: Batch, size: int | None, owner: str) -> int:
+        """The batch size for all rows: as given, else what a stateful model needs, else the usual one."""
+        fixed = self.fixed_batch()
+        if fixed is None:
+            return BATCH_SIZE if size is None else size
+        if size not in (None, fixed):
+            raise ValueError(
+                f"{owner}: expected batch_size {fixed}, for which its stateful layers are built, got {size}"
+            )
+        if batch.rows % fixed:
+            raise ValueError(
+                f"{owner}: expected a multiple of {fixed} rows, for which its stateful layers are built, "
+                f"got {batch.rows}"
+            )
+        return fixed
 
     def _source(
         self, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any = None, owner: str = ""
@@ -142,9 +174,9 @@ class Runner(Layer):
                         f"{value if name == 'batch_size' else type(value).__name__}"
                     )
             return Stream(x, lambda x, y, w: self._batch(x, y, w, class_weight, owner))
-        size = BATCH_SIZE if batch_size is None else self.positive_integer("batch_size", batch_size)
+        size = None if batch_size is None else self.positive_integer("batch_size", batch_size)
         batch = self._batch(x, y, weight, class_weight, owner)
-        return Arrays(batch.x, batch.y, batch.weight, size)
+        return Arrays(batch, self._check_fixed(batch, size, owner or self.label))
 
     def _steps(self, argument: str, value: Any) -> int | None:
         return None if value is None else self.positive_integer(argument, value)
@@ -216,7 +248,7 @@ class Runner(Layer):
         verbose: Any = "auto",
         steps: int | None = None,
         callbacks: Any = None,
-    ) -> Array:
+    ) -> Any:
         """The model's outputs.
 
         Parameters
@@ -227,8 +259,9 @@ class Runner(Layer):
 
         Returns
         -------
-        array
-            (N, ...), a row for each of `x`; of no rows if `x` has none.
+        array, or list or dict of arrays
+            (N, ...), a row for each of `x`; of no rows if `x` has none. Of a model of several outputs, a list or a
+            dict of them, as it was made with.
 
         Raises
         ------
@@ -241,29 +274,31 @@ class Runner(Layer):
         if isinstance(source, Arrays):
             self._ready(source.sample())
             if not source.rows:
-                return self.run(source.x, False, False)[0]
+                return self.pack(self.run(source.data.x, False, False)[0])
         called = self._callbacks(callbacks, verbose, [], epochs=1, steps=limit or source.steps)
         begins, ends = called.has("on_predict_batch_begin"), called.has("on_predict_batch_end")
         called.on_predict_begin()
-        outputs: list[Array] = []
+        outputs: list[list[Array]] = []
         for batch in Passes(source, limit).epoch():
             if begins:
                 called.on_predict_batch_begin(len(outputs))
             if not outputs:
                 self._ready(batch)
-            outputs.append(self.run(batch.x, False, False)[0])
+            outputs.append(self._pass(batch.x, False, False)[0])
             if ends:
-                called.on_predict_batch_end(len(outputs) - 1, {"outputs": outputs[-1]})
+                called.on_predict_batch_end(len(outputs) - 1, {"outputs": self.pack(outputs[-1])})
         if not outputs:
             raise ValueError(f"{self.label}: expected at least one batch to predict, got none")
         called.on_predict_end()
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        if len(outputs) == 1:
+            return self.pack(outputs[0])
+        return self.pack([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
 
-    def predict_on_batch(self, x: Any) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs for all rows of an array in one go, without callbacks or progress."""
         x = check_x(self.spec(), x)
         self._ready(Batch(x, None, None))
-        return self.run(x, False, False)[0]
+        return self.pack(self._pass(x, False, False)[0])
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -274,8 +309,7 @@ class Runner(Layer):
         self._require_rows(batch)
         self._ready(batch, objective)
         objective.reset()
-        y_pred, mask, _ = self.run(batch.x, False, False)
-        objective.step(batch.y, y_pred, batch.weight, mask, False)  # type: ignore[arg-type]
+        self._judge(batch, objective)
         return objective.logs() if return_dict else self._result(objective)
 
     def _result(self, objective: Objective) -> float | list[float]:
@@ -292,8 +326,7 @@ class Runner(Layer):
                 called.on_test_batch_begin(done)
             if not done:
                 self._ready(batch, objective)
-            y_pred, mask, _ = self.run(batch.x, False, False)
-            objective.step(batch.y, y_pred, batch.weight, mask, False)  # type: ignore[arg-type]
+            self._judge(batch, objective)
             if ends:
                 called.on_test_batch_end(done, objective.logs())
             done += 1
@@ -301,6 +334,11 @@ class Runner(Layer):
             raise ValueError(f"{self.label}: expected at least one batch to evaluate, got none")
         called.on_test_end(objective.logs())
 
+    def _judge(self, batch: Batch, objective: Objective) -> None:
+        y_pred, masks, _ = self._pass(batch.x, False, False)
+        penalty = 0.0 if self._penalties.none else self._penalties.value()
+        objective.step(batch.y, y_pred, batch.weight, masks, False, penalty)  # type: ignore[arg-type]
+
     def _require_rows(self, data: Arrays | Batch, owner: str = "") -> None:
-        if not len(data.x[0]):
+        if not data.rows:
             raise ValueError(f"{owner or self.label}: expected x to have at least one row, got 0")

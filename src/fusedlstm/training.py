@@ -12,7 +12,8 @@ from fusedlstm import optimizers, random
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.data import Arrays, Batch, Passes, Stream, is_iterable_of_batches
 from fusedlstm.layers.base import Array
-from fusedlstm.objective import Objective
+from fusedlstm.layers.weights import Weighted
+from fusedlstm.objective import Objective, Penalties
 from fusedlstm.running import Runner
 
 
@@ -47,12 +48,13 @@ class Trainer(Runner):
 
         Parameters
         ----------
-        x : array, or iterable of batches
-            (N, ...), cast to the model's dtype. An iterable (a generator, a loader, an object with ``__len__`` and
+        x : array, list or dict of arrays, or iterable of batches
+            (N, ...), cast to the model's dtype; of a model of several inputs, one for each of them in a list or in a
+            dict by their names. An iterable (a generator, a loader, an object with ``__len__`` and
             ``__getitem__``) gives (x, y) or (x, y, sample_weight). NaN is not refused: it runs through and shows in
             the loss, where `callbacks.TerminateOnNaN` sees it.
-        y : array
-            (N, ...) targets; None with an iterable.
+        y : array, list or dict of arrays
+            (N, ...) targets, for several outputs one for each, likewise; None with an iterable.
         batch_size : int, optional
             Rows of a step; 32 if None.
         epochs : int
@@ -67,7 +69,8 @@ class Trainer(Runner):
             Draw a new order of the rows for each epoch; not for iterables.
         class_weight : dict of int to float, optional
             A weight for each class of `y`; 1 for those that it leaves out.
-        sample_weight : (N,) or (N,T) array, optional
+        sample_weight : (N,) or (N,T) array, or list or dict of them, optional
+            One for all outputs, or one or None for each.
         initial_epoch : int
             How many epochs are done already.
         steps_per_epoch, validation_steps : int, optional
@@ -111,6 +114,8 @@ class Trainer(Runner):
                 )
             if validation_batch_size is not None:
                 validation.batch_size = self.positive_integer("validation_batch_size", validation_batch_size)
+            for part in (source, validation):
+                self._check_fixed(part.data, part.batch_size, f"{self.label}: validation_split {split}")
         check_steps = self._steps("validation_steps", validation_steps)
         frequency = self._check_frequency(validation_freq)
         passes = Passes(source, steps)
@@ -160,13 +165,18 @@ class Trainer(Runner):
         begins, ends = called.has("on_train_batch_begin"), called.has("on_train_batch_end")
         known = isinstance(passes.source, Arrays)
         variables = self.trainable_weights
-        done = 0
+        if known:
+            self._penalties = Penalties(self.all_layers(), variables)
+        done, changes = 0, Weighted.changes
         for batch in passes.epoch():
             if begins:
                 called.on_train_batch_begin(done)
             if not known and not done:
                 self._ready(batch, objective)
                 variables = self.trainable_weights
+            if Weighted.changes != changes:  # a callback froze a layer, or the opposite
+                changes, variables = Weighted.changes, self.trainable_weights
+                self._penalties = Penalties(self.all_layers(), variables)
             self._gradients(batch, objective, True)
             optimizer.apply(self.gradients, variables)
             if ends:
@@ -224,13 +234,22 @@ class Trainer(Runner):
         self._require_rows(batch)
         self._ready(batch, objective)
         objective.reset()
-        self._gradients(batch, objective, training)
+        kept = [(layer, layer.states) for layer in self.all_layers() if layer.stateful]
+        try:
+            self._gradients(batch, objective, training)
+        finally:
+            for layer, states in kept:
+                layer.states = states
         return objective.values()[0], self.gradients
 
     def _gradients(self, batch: Batch, objective: Objective, training: bool) -> None:
         x, y, weight = batch
-        y_pred, mask, backward = self.run(x, training, True)
-        backward([objective.step(y, y_pred, weight, mask, True)])  # type: ignore[arg-type, misc]
+        penalties = self._penalties
+        y_pred, masks, backward = self._pass(x, training, True)
+        penalty = 0.0 if penalties.none else penalties.value()
+        backward(objective.step(y, y_pred, weight, masks, True, penalty))  # type: ignore[arg-type]
+        if not penalties.none:
+            penalties.add_gradients(self.gradients)
 
     def _check_epochs(self, epochs: Any, initial_epoch: Any) -> None:
         for name, value, least in (("epochs", epochs, 0), ("initial_epoch", initial_epoch, 0)):

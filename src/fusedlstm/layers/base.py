@@ -2,51 +2,62 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from fusedlstm import initializers
-from fusedlstm.variables import Variable
+from fusedlstm import regularizers
+from fusedlstm.layers.calling import forward_of_call, shape_of_call
+from fusedlstm.layers.checks import (
+    FLOATS,
+    Array,
+    Shape,
+    automatic_name,
+    find,
+    real_array,
+    show_shape,
+)
+from fusedlstm.layers.weights import Weighted
+from fusedlstm.symbolic import Node, SymbolicTensor, is_symbolic, record
 
-Array = NDArray[Any]
-Shape = tuple[int | None, ...]
+__all__ = [
+    "FLOATS",
+    "Array",
+    "Backward",
+    "Layer",
+    "Shape",
+    "automatic_name",
+    "find",
+    "real_array",
+    "show_shape",
+]
+
 #: Takes the gradient of the outputs, returns that of the inputs.
 Backward = Callable[[Any], Any]
 
-FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype("float32"), "float64": np.dtype("float64")}
 
-_counters: dict[str, itertools.count[int]] = {}
-
-
-def automatic_name(cls: type) -> str:
-    """`lstm`, `lstm_1` ... for an `LSTM`: snake case, then how many there were before."""
-    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-    number = next(_counters.setdefault(stem, itertools.count()))
-    return f"{stem}_{number}" if number else stem
-
-
-class Layer:
+class Layer(Weighted):
     """Base of all layers.
 
-    A subclass defines `build` (create the weights, with `add_weight`), `compute_output_shape` and `forward`.
+    A subclass defines `build` (create the weights, with `add_weight`), `compute_output_shape` and `forward`. Instead of
+    the last two it may define ``call(inputs)``: made of other layers, its attributes, and arithmetic alone, it can be
+    trained; made of anything else in NumPy, it can predict but not be trained.
 
     Parameters
     ----------
-    activity_regularizer : None
-        Accepted for the sake of its place in the signature; anything but None raises.
+    activity_regularizer : str or Regularizer, optional
+        A penalty on the outputs, divided by the number of rows; part of the loss.
     trainable : bool
-        Whether training changes the weights.
+        Whether training changes the weights. Setting it later sets it for the layers inside too.
     dtype : {"float32", "float64"}, optional
         Of the weights and of what the layer computes; float32 if None.
     name : str, optional
         `dense`, `dense_1` ... if None.
     input_shape, batch_input_shape : tuple of int or None, optional
         Shape of one sample, or with the batch size ahead: lets a model whose first layer this is be built at once.
+    batch_size : int, optional
+        With `input_shape`, if it is always the same.
     input_dim : int, optional
         Short for ``input_shape=(input_dim,)``.
 
@@ -55,6 +66,8 @@ class Layer:
     built : bool
     gradients : list of arrays
         After a backward call: of the loss with respect to `trainable_weights`, in their order.
+    nodes : list of Node
+        Its calls on symbolic tensors.
 
     Raises
     ------
@@ -68,101 +81,59 @@ class Layer:
     call_arguments: tuple[str, ...] = ()
     #: Whether `compute_mask` may return a mask where none came in.
     makes_mask = False
+    #: Whether it has `forward_masked`, which returns the outputs' masks along with them: models.
+    forwards_masks = False
+    #: Whether inputs of integers are left as they are.
+    takes_integers = False
+    #: Whether it keeps a state from one call to the next.
+    stateful = False
+    #: That state, None after `reset_state`.
+    states: Any = None
+    #: Attributes that copies and pickles start without, as None: what is made anew when it is missing.
+    caches: tuple[str, ...] = ()
+    #: Instead of the class's name in automatic names.
+    automatic_stem: str | None = None
 
     def __init__(
         self,
         *,
-        activity_regularizer: None = None,
+        activity_regularizer: Any = None,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
         batch_input_shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
         input_dim: int | None = None,
         **unknown: Any,
     ) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"{type(self).__name__}: expected name to be a non-empty string without '/', got {name!r}")
-        self.name = automatic_name(type(self)) if name is None else name
+        self.name = automatic_name(type(self), self.automatic_stem) if name is None else name
         if unknown:
             raise TypeError(f"{self.label}: unknown argument {', '.join(map(repr, unknown))}")
-        self.unavailable("activity_regularizer", activity_regularizer, None)
+        self.activity_regularizer: regularizers.Regularizer | None = self.regularizer(
+            "activity_regularizer", activity_regularizer
+        )
         self.dtype = self._check_dtype(dtype)
-        self.trainable = self.boolean("trainable", trainable)
-        self.built = False
+        super().__init__(self.boolean("trainable", trainable))
         self.gradients: list[Array] = []
-        self._weights: list[Variable] = []
+        self.nodes: list[Node] = []
+        self.activity_losses: list[float] = []
+        self.traces: dict[Any, Any] = {}  # of a subclass's `call`, by the inputs' shapes
         if input_dim is not None:
             input_shape = (self.positive_integer("input_dim", input_dim),)
         if input_shape is not None:
-            batch_input_shape = (None, *self._check_dimensions("input_shape", input_shape))
+            batch = None if batch_size is None else self.positive_integer("batch_size", batch_size)
+            batch_input_shape = (batch, *self._check_dimensions("input_shape", input_shape))
         elif batch_input_shape is not None:
             batch_input_shape = self._check_dimensions("batch_input_shape", batch_input_shape)
         self.batch_input_shape: Shape | None = batch_input_shape
 
-    # Names and checks.
-
-    @property
-    def label(self) -> str:
-        """How errors call the layer: ``LSTM 'encoder'``."""
-        return f"{type(self).__name__} '{self.name}'"
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
-    def _check_dtype(self, dtype: Any) -> np.dtype[Any]:
-        if dtype is None:
-            return FLOATS["float32"]
-        try:
-            return FLOATS[np.dtype(dtype).name]
-        except (TypeError, KeyError):
-            raise ValueError(f"{self.label}: expected dtype 'float32' or 'float64', got {dtype!r}") from None
-
-    def _check_dimensions(self, argument: str, shape: Any) -> Shape:
-        if isinstance(shape, int | np.integer):
-            shape = (shape,)
-        try:
-            shape = tuple(None if n is None else int(n) for n in shape)
-        except (TypeError, ValueError):
-            raise ValueError(f"{self.label}: expected {argument} to be a tuple of sizes, got {shape!r}") from None
-        if any(n is not None and n < 0 for n in shape):
-            raise ValueError(f"{self.label}: expected {argument} to have no negative size, got {shape}")
-        return shape
-
-    def positive_integer(self, argument: str, value: Any) -> int:
-        """`value` if it is an integer above 0, else a ValueError."""
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value <= 0:
-            raise ValueError(f"{self.label}: expected {argument} to be a positive integer, got {value!r}")
-        return int(value)
-
-    def boolean(self, argument: str, value: Any) -> bool:
-        """`value` if it is True or False, else a TypeError."""
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{self.label}: expected {argument} to be True or False, got {value!r}")
-        return bool(value)
-
-    def fraction(self, argument: str, value: Any) -> float:
-        """`value` if it is a number from 0 to 1, else a ValueError."""
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
-            raise ValueError(f"{self.label}: expected {argument} to be a number from 0 to 1, got {value!r}")
-        return float(value)
-
-    def unavailable(self, argument: str, value: Any, default: Any) -> None:
-        """Refuse an argument that this version takes at its default only."""
-        if value is not default and value != default:
-            raise ValueError(f"{self.label}: {argument} is not available yet, expected {default!r}, got {value!r}")
-
-    def find(self, get: Callable[[Any], Any], argument: str, identifier: Any) -> Any:
-        """``get(identifier)`` with an error that names this layer and the argument."""
-        return find(self.label, get, argument, identifier)
-
-    def initializer(self, argument: str, identifier: Any) -> Any:
-        """The initializer that `identifier` names, or an error that names this layer and the argument."""
-        if identifier is None:
-            raise ValueError(f"{self.label}: expected {argument} to be an initializer, got None")
-        return self.find(initializers.get, argument, identifier)
-
-    # Shapes and weights.
+    # Shapes.
 
     def expected_inputs(self) -> str:
         """The inputs' shape in words, for errors."""
@@ -212,91 +183,84 @@ class Layer:
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of this shape; sizes that do not matter may be None."""
-        self.compute_output_shape(input_shape)  # which checks it, one shape or several
+        if getattr(self, "call", None) is None:
+            self.compute_output_shape(input_shape)  # which checks it, one shape or several
         self.built = True
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the outputs, a list of shapes if there are several; the layer need not be built."""
+        if getattr(self, "call", None) is not None:
+            return shape_of_call(self, input_shape)
         return self.check_shape(input_shape)
+
+    def call_shape(self, input_shape: Any, state_shapes: Sequence[Shape], arguments: Mapping[str, Any]) -> Any:
+        """Shape of the outputs of a call with further arguments; for layers whose outputs depend on them.
+
+        Parameters
+        ----------
+        input_shape : tuple or list of tuple
+        state_shapes : sequence of tuple
+            Of the arrays of ``initial_state=``, flat.
+        arguments : mapping
+            The others of `call_arguments` that were given.
+        """
+        return self.compute_output_shape(input_shape)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The outputs' mask; here the inputs'."""
         return mask
 
-    def new_weight(
-        self, name: str, shape: tuple[int, ...], initializer: Callable[..., Array], trainable: bool = True
-    ) -> Variable:
-        """A variable with initial values; `build` hands all of them to `set_variables` at once when none failed."""
-        value = np.asarray(initializer(shape, dtype=self.dtype.name))
-        if value.shape != shape:
-            raise ValueError(f"{self.label}: expected the initializer of {name} to give {shape}, got {value.shape}")
-        variable = Variable(value.astype(self.dtype, copy=False), name=name, trainable=trainable)
-        variable.path = f"{self.name}/{name}"
-        return variable
+    def output_dtypes(self, count: int, inputs: Any) -> list[np.dtype[Any]]:
+        """The dtype of each of `count` outputs, for symbolic inputs."""
+        return [self.dtype] * count
 
-    def set_variables(self, variables: list[Variable]) -> None:
-        """Make these the layer's weights: the last step of `build`."""
-        self._weights = variables
-        self.built = True
+    def input_dtype(self, place: int) -> np.dtype[Any] | None:
+        """What one of the inputs is to be cast to; None: integers stay what they are."""
+        return None if self.takes_integers else self.dtype
+
+    def pack(self, outputs: list[Any], several: bool = False) -> Any:
+        """The outputs in the structure in which a call returns them."""
+        return outputs if several else outputs[0]
+
+    # Penalties and states.
 
     @property
-    def weights(self) -> list[Variable]:
-        """All variables."""
-        return list(self._weights)
+    def losses(self) -> list[float]:
+        """The penalties: of the last call's outputs (`activity_regularizer`), then of the weights that are trained."""
+        values = [value for layer in self.all_layers() for value in layer.activity_losses]
+        return values + [
+            variable.regularizer(variable.value)
+            for variable in self.trainable_weights
+            if variable.regularizer is not None
+        ]
 
-    @property
-    def trainable_weights(self) -> list[Variable]:
-        """The variables that training changes; none if the layer is not `trainable`."""
-        return [variable for variable in self.weights if variable.trainable] if self.trainable else []
+    def penalize(self, outputs: Any, backward: Backward | None) -> Backward | None:
+        """Note the `activity_regularizer`'s penalty of a call's outputs, and put its gradient into `backward`."""
+        assert self.activity_regularizer is not None
+        gradients = []
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            rows = max(len(output), 1)
+            value, gradient = self.activity_regularizer.value_and_gradient(output)
+            self.activity_losses.append(value / rows)
+            gradients.append(gradient / output.dtype.type(rows))
+        if backward is None:
+            return None
 
-    @property
-    def learns(self) -> bool:
-        """Whether there is any weight that training may change."""
-        return self.trainable and bool(self._weights)
+        def penalized(d_outputs: Any) -> Any:
+            given = d_outputs if isinstance(outputs, list) else [d_outputs]
+            sums = [g if d is None else d + g for d, g in zip(given, gradients, strict=True)]
+            return backward(sums if isinstance(outputs, list) else sums[0])
 
-    @property
-    def non_trainable_weights(self) -> list[Variable]:
-        """The variables that training leaves alone."""
-        trainable = {id(variable) for variable in self.trainable_weights}
-        return [variable for variable in self.weights if id(variable) not in trainable]
+        return penalized
 
-    def require_built(self) -> None:
-        """Raise a ValueError if there are no weights yet."""
-        if not self.built:
-            raise ValueError(f"{self.label}: not built yet: call build(input_shape), or run it on data, first")
+    def reset_state(self) -> None:
+        """Forget the state of a `stateful` layer: the next call starts from zeros; so for the layers inside."""
+        for layer in self.sublayers:
+            layer.reset_state()
 
-    def count_params(self) -> int:
-        """How many numbers the weights hold."""
-        self.require_built()
-        return sum(variable.value.size for variable in self.weights)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of the weights' arrays, in the order of `weights`."""
-        self.require_built()
-        return [variable.numpy() for variable in self.weights]
-
-    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set all weights; nothing is changed if one of them does not fit.
-
-        Parameters
-        ----------
-        weights : sequence of arrays
-            In the order and of the shapes of `get_weights`.
-
-        Raises
-        ------
-        ValueError
-            If the number of arrays or a shape differs, or the layer is not built.
-        TypeError
-            If an array does not hold real numbers.
-        """
-        self.require_built()
-        variables = self.weights
-        if len(weights) != len(variables):
-            raise ValueError(f"{self.label}: expected {len(variables)} weights, got {len(weights)}")
-        arrays = [variable.check(value) for variable, value in zip(variables, weights, strict=True)]
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+    def reset_states(self) -> None:
+        """The same as `reset_state`."""
+        self.reset_state()
 
     # Running.
 
@@ -330,48 +294,68 @@ class Layer:
             ``backward(d_outputs)`` returns `d_inputs` and sets `gradients`. To be called at most once. None unless
             it was asked for.
         """
-        raise TypeError(f"{self.label}: a subclass of Layer has to define forward")
+        if getattr(self, "call", None) is None:
+            raise TypeError(f"{self.label}: a subclass of Layer has to define forward, or call")
+        keep = training if need_backward is None else need_backward
+        return forward_of_call(self, inputs, training, mask, keep, need_d_inputs)
 
-    def __call__(self, inputs: Any, training: bool = False, mask: Any = None, **arguments: Any) -> Any:
-        """The outputs for an array; the layer is built on first use."""
+    def __call__(self, inputs: Any, training: Any = None, mask: Any = None, **arguments: Any) -> Any:
+        """The outputs for an array, the layer being built on first use; or for symbolic tensors, symbolic ones."""
         for name in arguments:
             if name not in self.call_arguments:
                 raise TypeError(f"{self.label}: unknown argument {name!r}")
-        return self.forward(inputs, training, mask, need_backward=False, **arguments)[0]
+        if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
+            inputs, arguments = self._split_states(inputs, arguments)
+        if is_symbolic(inputs):
+            return record(self, inputs, training, mask, arguments)
+        outputs, _ = self.forward(inputs, bool(training), mask, need_backward=False, **arguments)
+        if self.activity_regularizer is not None:
+            self.activity_losses.clear()
+            self.penalize(outputs, None)
+        return outputs
+
+    @staticmethod
+    def _split_states(inputs: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The inputs alone, and the arguments with the states that stood after them in a list ``[x, h, c]``."""
+        if (
+            isinstance(inputs, list | tuple)
+            and len(inputs) > 1
+            and all(isinstance(x, np.ndarray | SymbolicTensor) for x in inputs)
+            and inputs[0].ndim > inputs[1].ndim  # else they are rows of one array
+        ):
+            return inputs[0], {**arguments, "initial_state": list(inputs[1:])}
+        return inputs, arguments
+
+    def _first_node(self) -> Node:
+        if not self.nodes:
+            raise ValueError(f"{self.label}: has no input and output yet: call it on symbolic tensors first")
+        return self.nodes[0]
+
+    @property
+    def input(self) -> Any:
+        """What the layer was first called on: a symbolic tensor, or a list."""
+        node = self._first_node()
+        return list(node.inputs) if node.listed else node.inputs[0]
+
+    @property
+    def output(self) -> Any:
+        """What that call returned: a symbolic tensor, or a list."""
+        outputs: tuple[SymbolicTensor, ...] = self._first_node().outputs
+        return list(outputs) if len(outputs) > 1 else outputs[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in self.caches else value for name, value in vars(self).items()}
 
     # Configuration.
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make an equal layer, as plain values."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """A layer from what `get_config` gave."""
         return cls(**config)
-
-
-def find(owner: str, get: Callable[[Any], Any], argument: str, identifier: Any) -> Any:
-    """``get(identifier)`` with an error that names owner and argument."""
-    try:
-        return get(identifier)
-    except (TypeError, ValueError) as error:
-        # Some errors start with the kind of thing that was looked for, which the argument's name says already.
-        message = re.sub(r"^\w+: (?=expected)", "", str(error))
-        raise type(error)(f"{owner}: {argument}: {message}") from error
-
-
-def show_shape(shape: Sequence[int | None]) -> str:
-    """A shape as errors print it."""
-    return str(tuple(shape))
-
-
-def real_array(owner: str, argument: str, value: Any) -> Array:
-    """`value` as an array of real numbers, or a TypeError that names owner and argument."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{owner}: expected {argument} to be an array, got a list of unequal lengths") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{owner}: expected {argument} to be an array of real numbers, got dtype {array.dtype}")
-    return array

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm import activations, backends, initializers
+from fusedlstm import activations, backends, constraints, initializers, regularizers
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
 from fusedlstm.variables import Variable
 
@@ -24,8 +24,12 @@ class Dense(Layer):
     activation : str or Activation, optional
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
-    kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint
-        Not available yet: anything but None raises.
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        Penalties on the weights; part of the loss.
+    activity_regularizer : str or Regularizer, optional
+        A penalty on the outputs.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What the weights are made to keep to after each update.
     **kwargs
         Those of `Layer`: name, dtype, trainable, input_shape ...
     """
@@ -37,11 +41,11 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        kernel_regularizer: None = None,
-        bias_regularizer: None = None,
-        activity_regularizer: None = None,
-        kernel_constraint: None = None,
-        bias_constraint: None = None,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -50,10 +54,10 @@ class Dense(Layer):
         self.use_bias = self.boolean("use_bias", use_bias)
         self.kernel_initializer = self.initializer("kernel_initializer", kernel_initializer)
         self.bias_initializer = self.initializer("bias_initializer", bias_initializer)
-        self.unavailable("kernel_regularizer", kernel_regularizer, None)
-        self.unavailable("bias_regularizer", bias_regularizer, None)
-        self.unavailable("kernel_constraint", kernel_constraint, None)
-        self.unavailable("bias_constraint", bias_constraint, None)
+        self.kernel_regularizer = self.regularizer("kernel_regularizer", kernel_regularizer)
+        self.bias_regularizer = self.regularizer("bias_regularizer", bias_regularizer)
+        self.kernel_constraint = self.constraint("kernel_constraint", kernel_constraint)
+        self.bias_constraint = self.constraint("bias_constraint", bias_constraint)
         self.inputs: int | None = None  # size of the inputs' last axis, once built
 
     def expected_inputs(self) -> str:
@@ -67,11 +71,23 @@ class Dense(Layer):
         inputs = self.check_shape(input_shape)[-1]
         if inputs is None:
             raise ValueError(f"{self.label}: expected a known number of features, got {show_shape(input_shape)}")
-        self.kernel = self.new_weight("kernel", (inputs, self.units), self.kernel_initializer)
+        self.kernel = self.new_weight(
+            "kernel",
+            (inputs, self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
         self.bias: Variable | None = None
         variables = [self.kernel]
         if self.use_bias:
-            self.bias = self.new_weight("bias", (self.units,), self.bias_initializer)
+            self.bias = self.new_weight(
+                "bias",
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
             variables.append(self.bias)
         self.inputs = inputs
         self.set_variables(variables)
@@ -123,4 +139,8 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
         }

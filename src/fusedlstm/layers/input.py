@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
+from fusedlstm.layers.base import FLOATS, Array, Backward, Layer, Shape, real_array
+from fusedlstm.symbolic import Node, SymbolicTensor
+
+#: What ids and masks may come in.
+DTYPES = {**FLOATS, **{name: np.dtype(name) for name in ("bool", "uint8", "int8", "int16", "int32", "int64")}}
 
 
 class InputLayer(Layer):
@@ -19,7 +23,8 @@ class InputLayer(Layer):
         Of one sample; None for a size that varies.
     batch_size : int, optional
         If it is always the same.
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "int32", "int64", "bool" ...}, optional
+        What the data are cast to; if None, what the layers that take them compute in.
     batch_shape : tuple of int or None, optional
         Instead of `shape` and `batch_size`: (batch size, *shape).
     name : str, optional
@@ -52,7 +57,18 @@ class InputLayer(Layer):
             raise ValueError(f"{self.label}: expected shape, got None")
         self.batch_shape: Shape = given
         self.batch_input_shape = given
+        self.given_dtype = None if dtype is None else self.dtype
         self.built = True
+        node = Node(self)
+        node.outputs = (SymbolicTensor(node, 0, given, self.dtype),)
+        self.nodes.append(node)
+
+    def _check_dtype(self, dtype: Any) -> np.dtype[Any]:
+        try:
+            return DTYPES["float32" if dtype is None else np.dtype(dtype).name]
+        except (TypeError, KeyError):
+            expected = ", ".join(map(repr, DTYPES))
+            raise ValueError(f"{self.label}: expected dtype to be one of {expected}, got {dtype!r}") from None
 
     def expected_inputs(self) -> str:
         return "(" + ", ".join(["batch", *("any" if n is None else str(n) for n in self.batch_shape[1:])]) + ")"
@@ -72,45 +88,15 @@ class InputLayer(Layer):
         need_d_inputs: bool = True,
     ) -> tuple[Array, Backward | None]:
         """The inputs themselves, checked; see `Layer.forward`."""
-        outputs = self.check_inputs(inputs)
+        given = real_array(self.label, "inputs", inputs)
+        self.check_shape(given.shape)
+        outputs = given if self.given_dtype is None else given.astype(self.dtype, copy=False)
         keep = training if need_backward is None else need_backward
         return outputs, (lambda d_outputs: d_outputs) if keep else None
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype.name, "batch_shape": self.batch_shape}
-
-
-class SymbolicTensor:
-    """A place in a model that arrays will pass through: what `Input` returns.
-
-    Attributes
-    ----------
-    shape : tuple of int or None
-        With the batch size ahead.
-    dtype : numpy dtype
-    layer : InputLayer
-        Where it comes from.
-    """
-
-    __slots__ = ("dtype", "layer", "shape")
-
-    def __init__(self, layer: InputLayer) -> None:
-        self.layer = layer
-        self.shape: Shape = layer.batch_shape
-        self.dtype: np.dtype[Any] = layer.dtype
-
-    @property
-    def name(self) -> str:
-        """The name of the layer that it comes from."""
-        return self.layer.name
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        raise TypeError(
-            f"'{self.name}' is symbolic and holds no numbers: put it first in a Sequential, call that on arrays"
-        )
-
-    def __repr__(self) -> str:
-        return f"<SymbolicTensor '{self.name}' shape={show_shape(self.shape)} dtype={self.dtype}>"
+        dtype = None if self.given_dtype is None else self.dtype.name
+        return {"name": self.name, "dtype": dtype, "batch_shape": self.batch_shape}
 
 
 def Input(  # noqa: N802 (a function with a class's name, as in Keras)
@@ -129,7 +115,8 @@ def Input(  # noqa: N802 (a function with a class's name, as in Keras)
         Of one sample, without the batch; None for a size that varies.
     batch_size : int, optional
         If it is always the same.
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "int32", "int64", "bool" ...}, optional
+        What the data are cast to; if None, what the layers that take them compute in.
     batch_shape : tuple of int or None, optional
         Instead of `shape` and `batch_size`.
     name : str, optional
@@ -137,11 +124,12 @@ def Input(  # noqa: N802 (a function with a class's name, as in Keras)
     Returns
     -------
     SymbolicTensor
-        To stand first in ``Sequential([Input((10, 1)), ...])``.
+        To call layers on, for ``Model(inputs, outputs)``; or to stand first in ``Sequential([Input((10, 1)), ...])``.
 
     Raises
     ------
     ValueError
         If there is no shape, or two.
     """
-    return SymbolicTensor(InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name))
+    layer = InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name)
+    return layer.nodes[0].outputs[0]

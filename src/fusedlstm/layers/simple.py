@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from fusedlstm import activations, random
 from fusedlstm.layers.base import Array, Backward, Layer, Shape
+from fusedlstm.layers.shared import EndsMask
 
 
 class Dropout(Layer):
@@ -117,7 +117,7 @@ class Activation(Layer):
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
-class Flatten(Layer):
+class Flatten(EndsMask):
     """All axes but the batch's in one: (B, ...) -> (B, product); (B,) -> (B, 1).
 
     A mask does not fit the outputs and is dropped, with a warning.
@@ -138,10 +138,6 @@ class Flatten(Layer):
         batch, *sizes = self.check_shape(input_shape)
         known = [size for size in sizes if size is not None]
         return (batch, math.prod(known) if len(known) == len(sizes) else None)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        if mask is not None:
-            warnings.warn(f"{self.label}: the mask does not fit its outputs and ends here", stacklevel=2)
 
     def forward(
         self,

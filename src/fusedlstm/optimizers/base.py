@@ -119,7 +119,7 @@ class Optimizer(ABC):
             If the optimizer already belongs to other variables.
         """
         if self._trained is not None:
-            self._check_same(variables)
+            self._slots_of(variables)
             return
         wanted = self.slots()
         self._slots = [
@@ -128,13 +128,18 @@ class Optimizer(ABC):
         ]
         self._trained = list(variables)
 
-    def _check_same(self, variables: Sequence[Variable]) -> None:
+    def _slots_of(self, variables: Sequence[Variable]) -> list[tuple[Array | None, ...]]:
+        """The buffers of these variables, which are the first ones or, when some were frozen since, among them."""
         trained = self._trained or []
-        if len(variables) != len(trained) or any(a is not b for a, b in zip(variables, trained, strict=True)):
+        if len(variables) == len(trained) and all(a is b for a, b in zip(variables, trained, strict=True)):
+            return self._slots
+        places = {id(variable): k for k, variable in enumerate(trained)}
+        if any(id(variable) not in places for variable in variables):
             raise ValueError(
                 f"{type(self).__name__}: already trains {len(trained)} variables, which these "
                 f"{len(variables)} are not: make a new optimizer"
             )
+        return [self._slots[places[id(variable)]] for variable in variables]
 
     def apply(self, gradients: Sequence[Array | None], variables: Sequence[Variable]) -> None:
         """One step: clip the gradients, then decay and update every variable, then apply its constraint.
@@ -145,7 +150,7 @@ class Optimizer(ABC):
             Aligned with `variables`, of their shapes, any memory layout; they are not changed. A variable whose
             gradient is None stays as it is.
         variables : sequence of Variable
-            The same ones at every call.
+            The same ones at every call, or some of them.
 
         Raises
         ------
@@ -168,13 +173,15 @@ class Optimizer(ABC):
                 )
         if missing and missing == len(gradients):
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
-        self.build(variables)
+        if self._trained is None:
+            self.build(variables)
+        slots = self._slots_of(variables)
         scale, clipnorm, clipvalue = 1.0, self.clipnorm, self.clipvalue
         if clipnorm is None and self.global_clipnorm is not None:
             scale, clipvalue = _global_scale(gradients, self.global_clipnorm), None
         decay = (self.weight_decay or 0.0) * self._learning_rate
         constrained = []
-        for gradient, variable, buffers in zip(gradients, variables, self._slots, strict=True):
+        for gradient, variable, buffers in zip(gradients, variables, slots, strict=True):
             if gradient is None:
                 continue
             w = variable.update()

@@ -1,5 +1,20 @@
 """Small things around models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fusedlstm.random import set_random_seed
 
-__all__ = ["set_random_seed"]
+if TYPE_CHECKING:
+    from fusedlstm.utils.plotting import plot_model
+
+__all__ = ["plot_model", "set_random_seed"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot_model":  # which needs the layers, and they need what stands here
+        from fusedlstm.utils.plotting import plot_model
+
+        return plot_model
+    raise AttributeError(f"module 'fusedlstm.utils' has no attribute {name!r}")

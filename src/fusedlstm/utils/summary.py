@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fusedlstm.layers.base import Layer
+from fusedlstm.symbolic import Node, SymbolicTensor
 from fusedlstm.variables import Variable
 
 # Corners and lines of the head's top and bottom, of the rows between and of the foot, and the columns' bars.
@@ -15,8 +16,8 @@ _PLAIN = {"top": "+-++", "head": "+=++", "row": "+-++", "foot": "+-++", "bars": 
 
 
 def summarize(
-    model: Layer,
-    rows: Sequence[tuple[Layer, Any]],
+    model: Any,
+    layers: Sequence[Layer],
     *,
     line_length: int | None = None,
     positions: Sequence[float] | None = None,
@@ -27,15 +28,17 @@ def summarize(
 
     Parameters
     ----------
-    model : Layer
+    model : Model
         Whose totals stand below.
-    rows : sequence of (Layer, shape)
-        The shape of each layer's outputs, None if it is not known.
+    layers : sequence of Layer
+        Those of its layers to list.
     line_length, positions, expand_nested, show_trainable
-        As in `Sequential.summary`.
+        As in `Model.summary`.
     """
-    heads = ["Layer (type)", "Output Shape", "Param #"] + (["Trainable"] if show_trainable else [])
-    cells = [cell for layer, shape in rows for cell in _cells(layer, shape, show_trainable, expand_nested, 0)]
+    connected = is_branched(model)
+    heads = ["Layer (type)", "Output Shape", "Param #"]
+    heads += (["Connected to"] if connected else []) + (["Trainable"] if show_trainable else [])
+    cells = _cells(model, layers, connected, show_trainable, expand_nested, 0)
     widths = _widths([heads, *cells], line_length, positions)
     box = _BOX if _can_print("".join(_BOX.values())) else _PLAIN
     thick, thin = tuple(box["bars"])
@@ -56,22 +59,60 @@ def summarize(
     return "\n".join(lines)
 
 
-def _cells(layer: Layer, shape: Any, show_trainable: bool, expand: bool, depth: int) -> list[list[str]]:
-    if isinstance(shape, list):
-        text = ", ".join(str(tuple(one)) for one in shape)
-    else:
-        text = "?" if shape is None else str(tuple(shape))
-    count = f"{_count(layer.weights):,}" if layer.built else "0 (unbuilt)"
-    row = ["    " * depth + f"{layer.name} ({type(layer).__name__})", text, count]
-    if show_trainable:
-        row.append("-" if not layer.weights else "Y" if layer.trainable_weights else "N")
-    rows = [row]
-    if expand:
-        for inner in getattr(layer, "layers", ()):
-            inner_shape = None
-            if layer.built and shape is not None:
-                inner_shape = layer.output_shape_of(inner)  # type: ignore[attr-defined]
-            rows += _cells(inner, inner_shape, show_trainable, expand, depth + 1)
+def is_branched(model: Any) -> bool:
+    """Whether it is more than one layer after the other: several inputs to one, several users of one, shared layers."""
+    calls = model.calls
+    if len({id(node.layer) for node in calls}) < len(calls):
+        return True
+    used = [tensor for node in calls for tensor in _sources(node)]
+    several = any(len(_sources(node)) != 1 or len(node.outputs) != 1 for node in calls)
+    ends = len(model.inputs) + len(model.outputs) if calls else 2
+    return several or ends != 2 or len({id(tensor) for tensor in used}) < len(used)
+
+
+def _sources(node: Node) -> list[SymbolicTensor]:
+    return [tensor for tensor in (*node.inputs, *node.states, *node.masks) if tensor is not None]
+
+
+def connections(model: Any, layer: Layer) -> list[str]:
+    """What feeds a layer, over all its calls in the model: names, with the number of call and output if not the first.
+
+    ``lstm[1]`` is the second output of its only call, ``lstm(2)[1]`` that of its second call.
+    """
+    calls = model.calls
+    numbers = {id(node): [n for n in calls if n.layer is node.layer].index(node) for node in calls}
+
+    def show(tensor: SymbolicTensor) -> str:
+        number = numbers.get(id(tensor.node), 0)
+        call = f"({number + 1})" if number else ""
+        return f"{tensor.name}{call}" + (f"[{tensor.position}]" if tensor.position else "")
+
+    return [show(tensor) for node in calls if node.layer is layer for tensor in _sources(node)]
+
+
+def shape_text(model: Any, layer: Layer) -> str:
+    """The shapes of a layer's outputs in the model, "?" if they are not known."""
+    nodes = [node for node in model.calls if node.layer is layer] or layer.nodes[:1]
+    if not model.built or not nodes:
+        return "?"
+    return ", ".join(str(tensor.shape) for tensor in nodes[0].outputs)
+
+
+def _cells(
+    model: Any, layers: Sequence[Layer], connected: bool, show_trainable: bool, expand: bool, depth: int
+) -> list[list[str]]:
+    rows = []
+    for layer in layers:
+        count = f"{_count(layer.weights):,}" if layer.built else "0 (unbuilt)"
+        row = ["    " * depth + f"{layer.name} ({type(layer).__name__})", shape_text(model, layer), count]
+        if connected:
+            row.append(", ".join(connections(model, layer)) or "-")
+        if show_trainable:
+            row.append("-" if not layer.weights else "Y" if layer.trainable_weights else "N")
+        rows.append(row)
+        inner: Any = layer
+        if expand and hasattr(inner, "calls"):
+            rows += _cells(inner, inner.layers, connected, show_trainable, expand, depth + 1)
     return rows
 
 
@@ -80,7 +121,7 @@ def _widths(rows: list[list[str]], line_length: int | None, positions: Sequence[
     needed = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     length = 76 if line_length is None else line_length
     if positions is None:
-        positions = [0.45, 0.8, 1.0] if len(needed) == 3 else [0.4, 0.65, 0.82, 1.0]
+        positions = {3: [0.45, 0.8, 1.0], 4: [0.4, 0.65, 0.82, 1.0]}.get(len(needed), [0.3, 0.52, 0.66, 0.88, 1.0])
     ends = [round(end * length) if end <= 1 else int(end) for end in positions]
     shares = [end - start - 3 for start, end in zip([1, *ends], ends, strict=False)]
     return [max(a, b) for a, b in zip(needed, shares, strict=True)]

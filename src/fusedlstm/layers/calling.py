@@ -1,0 +1,113 @@
+"""Layers that define ``call`` instead of `forward`: traced where they are made of layers, else run as they are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.layers.checks import Array, Shape, real_array
+from fusedlstm.symbolic import FOLLOWING, SymbolicError
+
+if TYPE_CHECKING:
+    from fusedlstm.functional import Model
+    from fusedlstm.layers.base import Layer
+
+
+def shape_of_call(layer: Layer, input_shape: Any) -> Any:
+    """What ``call`` makes of zeros: sizes that are not known are tried as two numbers."""
+    several = isinstance(input_shape, list)
+    shapes = [layer.check_shape(shape) for shape in (input_shape if several else [input_shape])]
+    if not layer.built:
+        layer.build(input_shape)
+    found: list[Any] = []
+    for size in (2, 3):
+        zeros = [np.zeros([size if n is None else n for n in shape], layer.dtype) for shape in shapes]
+        with np.errstate(all="ignore"):
+            found.append(_run(layer, zeros if several else zeros[0], {}))
+
+    def common(a: Array, b: Array) -> Shape:
+        return tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
+
+    if isinstance(found[0], list):
+        return [common(a, b) for a, b in zip(*found, strict=True)]
+    return common(*found)
+
+
+def forward_of_call(
+    layer: Layer,
+    inputs: Any,
+    training: bool,
+    mask: Any,
+    need_backward: bool,
+    need_d_inputs: bool,
+) -> tuple[Any, Callable[[Any], Any] | None]:
+    """`Layer.forward` for a layer that defines ``call``.
+
+    Raises
+    ------
+    TypeError
+        If there is to be a backward, and ``call`` is not made of layers and arithmetic alone.
+    """
+    several = isinstance(inputs, list)
+    arrays = [real_array(layer.label, "inputs", x) for x in (inputs if several else [inputs])]
+    if not layer.takes_integers:
+        arrays = [x.astype(layer.dtype, copy=False) for x in arrays]
+    if not layer.built:
+        shapes = [x.shape for x in arrays]
+        layer.build(shapes if several else shapes[0])
+    traced = _trace(layer, [x.shape for x in arrays], several)
+    if traced is None:
+        if need_backward:
+            raise TypeError(
+                f"{layer.label}: has call() but no forward(), and call() does more than layers and arithmetic can, "
+                "so that it can predict but not be trained"
+            )
+        options = {"training": training, "mask": mask}
+        return _run(layer, arrays if several else arrays[0], options), None
+    outputs, _, backward = traced.forward_masked(
+        arrays if len(arrays) > 1 else arrays[0], training, mask, need_backward, need_d_inputs
+    )
+    if backward is None:
+        return outputs, None
+
+    def run_backward(d_outputs: Any) -> Any:
+        d_inputs = backward(d_outputs)
+        found = {id(v): g for v, g in zip(traced.trainable_weights, traced.gradients, strict=True)}
+        layer.gradients = [found[id(v)] if id(v) in found else np.zeros_like(v.value) for v in layer.trainable_weights]
+        return [d_inputs] if several and len(arrays) == 1 else d_inputs
+
+    return outputs, run_backward
+
+
+def _run(layer: Layer, inputs: Any, options: dict[str, Any]) -> Any:
+    call: Callable[..., Any] = layer.call  # type: ignore[attr-defined]
+    known = inspect.signature(call).parameters
+    outputs = call(inputs, **{name: value for name, value in options.items() if name in known})
+    if isinstance(outputs, list | tuple):
+        return [np.asarray(y) for y in outputs]
+    return np.asarray(outputs)
+
+
+def _trace(layer: Layer, shapes: list[tuple[int, ...]], several: bool) -> Model | None:
+    """The model that ``call`` is, for inputs of these shapes; None if it needs arrays, or has weights of its own."""
+    from fusedlstm.functional import Model
+    from fusedlstm.layers.input import InputLayer
+
+    known = inspect.signature(layer.call).parameters  # type: ignore[attr-defined]
+    if layer._weights or not layer.sublayers or "mask" in known:
+        return None
+    key = tuple((None, *shape[1:]) for shape in shapes)
+    if key not in layer.traces:
+        inputs = [InputLayer(batch_shape=shape, name=f"input_{k}").output for k, shape in enumerate(key)]
+        options = {"training": FOLLOWING} if "training" in known else {}
+        try:
+            outputs = layer.call(inputs if several else inputs[0], **options)  # type: ignore[attr-defined]
+            ends = list(outputs) if isinstance(outputs, tuple) else outputs
+            layer.traces[key] = Model(inputs, ends, name=f"{layer.name}_call")
+        except SymbolicError:
+            layer.traces[key] = None
+    traced: Model | None = layer.traces[key]
+    return traced

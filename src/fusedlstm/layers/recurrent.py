@@ -1,0 +1,380 @@
+"""What LSTM, GRU and SimpleRNN have in common: arguments, weights, states, masks, dropout, the call of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fusedlstm import activations, backends, constraints, initializers, random, regularizers
+from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
+from fusedlstm.variables import Variable
+
+
+class Recurrent(Layer):
+    """Base of the layers with fused kernels. B batch, T steps, I features of the inputs, H units.
+
+    A subclass names its kernels, gates and states, and passes its own options on in `kernel_options`.
+
+    Parameters
+    ----------
+    units : int
+        H, the width of the output and of each state.
+    activation : str
+        "tanh", "sigmoid", "relu", "linear" (or None), "hard_sigmoid", "softsign", "elu" or "softplus": all run in the
+        same kernels.
+    use_bias : bool
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
+        Penalties on the weights; part of the loss.
+    activity_regularizer : str or Regularizer, optional
+        A penalty on the outputs.
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        What the weights are made to keep to after each update.
+    dropout, recurrent_dropout : float
+        In training, the share of the inputs, and of the state, that is set to 0 ahead of the products, the others
+        being scaled up; drawn once a call for each row, the same for all steps (Gal and Ghahramani 2016). With
+        `recurrent_dropout` each gate has masks of its own, otherwise they share the inputs'.
+    seed : int, optional
+        Makes the sequence of dropout masks repeatable; else `fusedlstm.utils.set_random_seed` does.
+    return_sequences : bool
+        Outputs (B,T,H), every step's, instead of the last one's (B,H).
+    return_state : bool
+        Outputs a list: the outputs, then the final states (B,H).
+    go_backwards : bool
+        Read the steps from last to first; the outputs stay in the order in which they were computed.
+    stateful : bool
+        Start each call from the states that the last one ended with, row by row, until `reset_state`. The number of
+        rows has to be fixed: ``batch_input_shape=``, or ``Input(..., batch_size=)``.
+    zero_output_for_mask : bool
+        The output of a masked step is 0 instead of the previous output.
+    unroll, use_cudnn, implementation
+        Accepted for the sake of programs that have them, without effect.
+    **kwargs
+        Those of `Layer`: name, dtype, trainable, input_shape ...
+
+    Notes
+    -----
+    A mask (B,T), True where a step is to be used, goes with the call: ``layer(x, mask=mask)``. A masked step carries
+    the states over; its output is the previous one, or 0 if there was none yet (even with an initial state).
+    ``initial_state=[...]``, each (B,H), goes with the call too.
+    """
+
+    call_arguments = ("initial_state",)
+    caches = ("_pack",)
+    #: The kernels' name, how many gates the weights hold side by side, and the names of the states.
+    kernels: ClassVar[str]
+    gates: ClassVar[int]
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        activation: Any,
+        use_bias: bool,
+        kernel_initializer: Any,
+        recurrent_initializer: Any,
+        bias_initializer: Any,
+        kernel_regularizer: Any,
+        recurrent_regularizer: Any,
+        bias_regularizer: Any,
+        activity_regularizer: Any,
+        kernel_constraint: Any,
+        recurrent_constraint: Any,
+        bias_constraint: Any,
+        dropout: float,
+        recurrent_dropout: float,
+        seed: int | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        stateful: bool,
+        unroll: bool,
+        zero_output_for_mask: bool,
+        implementation: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.units = self.positive_integer("units", units)
+        self.activation = self.kernel_activation("activation", activation)
+        self.use_bias = self.boolean("use_bias", use_bias)
+        self.kernel_initializer = self.initializer("kernel_initializer", kernel_initializer)
+        self.recurrent_initializer = self.initializer("recurrent_initializer", recurrent_initializer)
+        self.bias_initializer = self.initializer("bias_initializer", bias_initializer)
+        self.kernel_regularizer = self.regularizer("kernel_regularizer", kernel_regularizer)
+        self.recurrent_regularizer = self.regularizer("recurrent_regularizer", recurrent_regularizer)
+        self.bias_regularizer = self.regularizer("bias_regularizer", bias_regularizer)
+        self.kernel_constraint = self.constraint("kernel_constraint", kernel_constraint)
+        self.recurrent_constraint = self.constraint("recurrent_constraint", recurrent_constraint)
+        self.bias_constraint = self.constraint("bias_constraint", bias_constraint)
+        self.dropout = self.fraction("dropout", dropout)
+        self.recurrent_dropout = self.fraction("recurrent_dropout", recurrent_dropout)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+            raise ValueError(f"{self.label}: expected seed to be an integer from 0 on, got {seed!r}")
+        self.seed = seed
+        self._generator = random.generator(seed) if self.dropout or self.recurrent_dropout else None
+        self.return_sequences = self.boolean("return_sequences", return_sequences)
+        self.return_state = self.boolean("return_state", return_state)
+        self.go_backwards = self.boolean("go_backwards", go_backwards)
+        self.stateful = self.boolean("stateful", stateful)
+        self.states: list[Array] | None = None  # after the last call, of a stateful layer
+        self.batch: int | None = None  # B, of a stateful layer, once built
+        self.unroll = self.boolean("unroll", unroll)
+        self.zero_output_for_mask = self.boolean("zero_output_for_mask", zero_output_for_mask)
+        self.implementation = implementation
+        self.inputs: int | None = None  # I, once built
+        self._pack: tuple[Any, bool, Any] | None = None  # (what it was made from, for training, the packed weights)
+
+    def kernel_activation(self, argument: str, identifier: Any) -> activations.Activation:
+        """The activation that `identifier` names, if the kernels have it."""
+        activation = self.find(activations.get, argument, identifier)
+        if activation.kernel is None:
+            raise ValueError(
+                f"{self.label}: {argument} {activation.name!r} is not available in the recurrent kernels yet, expected "
+                "'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid', 'softsign', 'elu' or 'softplus'"
+            )
+        return activation
+
+    # Shapes and weights.
+
+    def expected_inputs(self) -> str:
+        return f"(batch, steps, {'features' if self.inputs is None else self.inputs})"
+
+    def fits(self, shape: Shape) -> bool:
+        return len(shape) == 3 and (self.inputs is None or shape[2] == self.inputs or shape[2] is None)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """Of the bias that `build` creates."""
+        return (self.gates * self.units,)
+
+    def build(self, input_shape: Any) -> None:
+        """Create kernel, recurrent_kernel and, with `use_bias`, bias.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            (B,T,I); only I has to be known, and B of a stateful layer.
+        """
+        batch, _, inputs = self.check_shape(input_shape)
+        if inputs is None:
+            raise ValueError(f"{self.label}: expected a known number of features, got {show_shape(input_shape)}")
+        if self.stateful and batch is None:
+            raise ValueError(
+                f"{self.label}: expected a fixed batch size with stateful=True: give batch_input_shape=, or "
+                "Input(..., batch_size=)"
+            )
+        columns = self.gates * self.units
+        kernel = self._weight("kernel", (inputs, columns), "kernel")
+        recurrent_kernel = self._weight("recurrent_kernel", (self.units, columns), "recurrent")
+        bias = self._weight("bias", self.bias_shape(), "bias") if self.use_bias else None
+        more = self.more_weights()
+        self.kernel, self.recurrent_kernel, self.bias = kernel, recurrent_kernel, bias
+        self.inputs, self.batch = inputs, batch if self.stateful else None
+        self.set_variables([kernel, recurrent_kernel, *([] if bias is None else [bias]), *more])
+
+    def more_weights(self) -> list[Variable]:
+        """What `build` creates besides kernel, recurrent_kernel and bias."""
+        return []
+
+    def _weight(self, name: str, shape: tuple[int, ...], part: str) -> Variable:
+        initializer, regularizer, constraint = (
+            getattr(self, f"{part}_{kind}") for kind in ("initializer", "regularizer", "constraint")
+        )
+        return self.new_weight(name, shape, initializer, regularizer=regularizer, constraint=constraint)
+
+    def reset_state(self) -> None:
+        self.states = None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        batch, steps, _ = self.check_shape(input_shape)
+        state = (batch, self.units)
+        y = (batch, steps, self.units) if self.return_sequences else state
+        return [y, *[state] * len(self.state_names)] if self.return_state else y
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        y_mask = mask if self.return_sequences else None
+        return [y_mask, *[None] * len(self.state_names)] if self.return_state else y_mask
+
+    # Around the kernels.
+
+    def pack_options(self) -> dict[str, Any]:
+        """Keyword arguments of the pack kernel besides the weights."""
+        return {}
+
+    def kernel_options(self) -> dict[str, Any]:
+        """Keyword arguments of the forward kernel that are this layer's own."""
+        return {}
+
+    def _packed(self, backend: ModuleType, training: bool) -> Any:
+        """The weights as the kernels read them; packed anew only when they, or the backend, changed."""
+        bias = self.bias
+        key = (
+            backend,
+            backend.generation,
+            self.kernel.version,
+            self.recurrent_kernel.version,
+            bias.version if bias is not None else 0,
+        )
+        # One tuple, read and replaced in one go: several threads may run the layer at once.
+        cached = self._pack
+        if cached is not None and cached[0] == key and cached[1] >= training:
+            return cached[2]
+        packed = getattr(backend, f"{self.kernels}_pack")(
+            self.kernel.value,
+            self.recurrent_kernel.value,
+            bias.value if bias is not None else None,
+            training,
+            **self.pack_options(),
+        )
+        self._pack = (key, training, packed)
+        return packed
+
+    def _check_state(self, initial_state: Any, batch: int) -> list[Array]:
+        count, names = len(self.state_names), ", ".join(self.state_names)
+        if count == 1 and isinstance(initial_state, np.ndarray):
+            initial_state = [initial_state]
+        if not isinstance(initial_state, list | tuple) or len(initial_state) != count:
+            got = (
+                f"{len(initial_state)} arrays"
+                if isinstance(initial_state, list | tuple)
+                else type(initial_state).__name__
+            )
+            raise ValueError(f"{self.label}: expected initial_state to be a list [{names}], got {got}")
+        states = []
+        for name, state in zip(self.state_names, initial_state, strict=True):
+            array = real_array(self.label, f"initial_state {name}", state)
+            if array.shape != (batch, self.units):
+                expected = show_shape((batch, self.units))
+                raise ValueError(
+                    f"{self.label}: expected initial_state {name} {expected}, got {show_shape(array.shape)}"
+                )
+            states.append(np.ascontiguousarray(array, self.dtype))
+        return states
+
+    def _dropout_masks(self, batch: int) -> dict[str, Array]:
+        """Masks (sets,B,I) and (sets,B,H) for one call; nothing where no dropout is asked for."""
+        if self._generator is None:
+            return {}
+        sets = self.gates if self.recurrent_dropout else 1
+        masks = {}
+        for name, rate, width in (
+            ("input_dropout", self.dropout, self.inputs),
+            ("recurrent_dropout", self.recurrent_dropout, self.units),
+        ):
+            if rate:
+                scale = self.dtype.type(0 if rate == 1 else 1 / (1 - rate))
+                drawn = self._generator.random((sets, batch, width), dtype=self.dtype.type)  # type: ignore[arg-type]
+                masks[name] = (drawn >= rate) * scale
+        return masks
+
+    def forward(
+        self,
+        inputs: Any,
+        training: bool = False,
+        mask: Any = None,
+        *,
+        initial_state: Any = None,
+        need_backward: bool | None = None,
+        need_d_inputs: bool = True,
+    ) -> tuple[Any, Backward | None]:
+        """Run over a batch of sequences.
+
+        Parameters
+        ----------
+        inputs : (B,T,I) array
+        training : bool
+        mask : (B,T) array of bool, optional
+            True: use the step.
+        initial_state : list of (B,H) arrays, optional
+            One for each state; zeros if None.
+        need_backward, need_d_inputs
+            As in `Layer.forward`.
+
+        Returns
+        -------
+        outputs : (B,T,H) or (B,H) array, or with `return_state` a list of that and the final states
+        backward : function or None
+            Takes the gradient of the outputs (any of a list's may be None: zero); returns that of the inputs, or
+            [d_inputs, and one for each state] if there was an initial state.
+        """
+        x = self.check_inputs(inputs)
+        if mask is not None:
+            mask = self.check_mask(mask, x.shape[:2])
+        given = initial_state is not None
+        if self.batch is not None and len(x) != self.batch:
+            raise ValueError(f"{self.label}: expected {self.batch} rows, as it is stateful, got {len(x)}")
+        states: Any = self._check_state(initial_state, len(x)) if given else self.states
+        if self.go_backwards:
+            x = x[:, ::-1]
+            mask = mask if mask is None else mask[:, ::-1]
+        backend = backends.current()
+        keep = training if need_backward is None else need_backward
+        options = self.kernel_options()
+        if states:
+            options.update(zip(("h0", "c0"), states, strict=False))
+        if training:
+            options.update(self._dropout_masks(len(x)))
+        y, *states, saved = getattr(backend, f"{self.kernels}_forward")(
+            x,
+            self._packed(backend, keep),
+            mask=mask,
+            activation=self.activation.kernel,
+            return_sequences=self.return_sequences,
+            zero_output_for_mask=self.zero_output_for_mask,
+            training=keep,
+            **options,
+        )
+        if self.stateful:
+            self.states = [state.copy() for state in states]  # the outputs are the caller's to change
+        outputs = [y, *states] if self.return_state else y
+        if not keep:
+            return outputs, None
+        run_back = getattr(backend, f"{self.kernels}_backward")
+        return outputs, self._backward(run_back, saved, y.shape, given, need_d_inputs)
+
+    def _backward(
+        self, run_back: Callable[..., Any], saved: Any, shape: tuple[int, ...], given: bool, need_d_inputs: bool
+    ) -> Backward:
+        """The function that takes the gradient of outputs of this shape back, once."""
+        state_shape = (shape[0], self.units)
+
+        def backward(d_outputs: Any) -> Any:
+            nonlocal saved
+            if saved is None:
+                raise RuntimeError(f"{self.label}: backward was already called for this forward call")
+            several = self.return_state
+            d_y, *d_states = d_outputs if several else (d_outputs, *[None] * len(self.state_names))
+            d_y = self.check_gradient("y", d_y, shape, optional=several)
+            d_states = [
+                self.check_gradient(name, d_state, state_shape, optional=True)
+                for name, d_state in zip(self.state_names, d_states, strict=True)
+            ]
+            consumed, saved = saved, None
+            d_x, d_kernel, d_recurrent, d_bias, *rest = run_back(consumed, d_y, *d_states, need_d_x=need_d_inputs)
+            self.gradients = []
+            if self.trainable:
+                self.gradients = [d_kernel, d_recurrent, *([d_bias] if self.use_bias else [])]
+                self.gradients += [d for d in rest[len(self.state_names) :] if d is not None]
+            if self.go_backwards and d_x is not None:
+                d_x = d_x[:, ::-1]
+            return [d_x, *rest[: len(self.state_names)]] if given else d_x
+
+        return backward
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["units"] = self.units
+        config["activation"] = activations.serialize(self.activation)
+        for name in ("kernel", "recurrent", "bias"):
+            config[f"{name}_initializer"] = initializers.serialize(getattr(self, f"{name}_initializer"))
+            config[f"{name}_regularizer"] = regularizers.serialize(getattr(self, f"{name}_regularizer"))
+            config[f"{name}_constraint"] = constraints.serialize(getattr(self, f"{name}_constraint"))
+        for name in (
+            "use_bias", "dropout", "recurrent_dropout", "seed", "return_sequences", "return_state", "go_backwards",
+            "stateful", "unroll", "zero_output_for_mask",
+        ):  # fmt: skip
+            config[name] = getattr(self, name)
+        return config

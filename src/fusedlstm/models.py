@@ -1,0 +1,6 @@
+"""Models: layers put together, to be trained and run as one."""
+
+from fusedlstm.functional import Model
+from fusedlstm.sequential import Sequential
+
+__all__ = ["Model", "Sequential"]

@@ -1,0 +1,167 @@
+"""A user's own layers that define call: of layers, which are trained, and of NumPy, which predict."""
+
+import numpy as np
+import pytest
+from model_case import assert_gradients
+
+from fusedlstm.layers import LSTM, Dense, Dropout, Embedding, Input, Layer
+from fusedlstm.models import Model, Sequential
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(6, 5, 3))
+F = {"dtype": "float64"}
+
+
+class Block(Layer):
+    """Made of layers and arithmetic."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.main = [Dense(units, "tanh", **F), LSTM(units, return_sequences=True, **F)]
+        self.side = Dense(units, **F)
+        self.drop = Dropout(0.5, **F)
+
+    def call(self, inputs, training=None):
+        h = inputs
+        for layer in self.main:
+            h = layer(h)
+        return self.drop(h + 0.5 * self.side(inputs), training=training)
+
+
+class Unused(Layer):
+    """With an attribute that call does not reach."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.used, self.unused = Dense(2, **F), Dense(2, **F)
+        self.unused.build((None, 3))
+
+    def call(self, inputs):
+        return self.used(inputs)
+
+
+class Two(Layer):
+    """Of two inputs and two outputs."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = Dense(2, **F)
+
+    def call(self, inputs):
+        a, b = inputs
+        return [self.dense(a) * b, self.dense(b)]
+
+
+class Softened(Layer):
+    """Made with NumPy, with a weight of its own."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((input_shape[-1],), "ones", name="scale")
+
+    def call(self, inputs):
+        return np.log1p(np.exp(inputs * self.scale.value)).mean(axis=1)
+
+
+def test_a_block_of_layers_is_trained():
+    a = Input((5, 3))
+    block = Block(4, **F)
+    model = Model(a, Dense(1, **F)(block(a)))
+    assert block.output.shape == (None, 5, 4)
+    assert len(block.weights) == 7
+    assert model.weights[:7] == block.weights
+    model.compile("sgd", "mse")
+    y = RNG.normal(size=(6, 5, 1))
+    assert_gradients(model, X, y)
+    before = model.get_weights()
+    model.fit(X, y, verbose=0)
+    assert all(not np.array_equal(u, v) for u, v in zip(before, model.get_weights(), strict=True))
+
+
+def test_dropout_in_a_block_follows_the_model():
+    block = Block(4, **F)
+    np.testing.assert_array_equal(block(X), block(X))
+    h = block.main[1](block.main[0](X)) + 0.5 * block.side(X)
+    np.testing.assert_allclose(block(X), h)
+    assert (block(X, training=True) == 0).any()
+
+
+def test_a_block_twice_and_at_several_lengths():
+    a = Input((None, 3))
+    block = Block(3, **F)
+    model = Model(a, block(block(a)))
+    model.compile("sgd", "mse")
+    assert_gradients(model, X, RNG.normal(size=(6, 5, 3)), entries=3)
+    assert model.predict(X[:, :2], verbose=0).shape == (6, 2, 3)
+
+
+def test_freezing_a_block_freezes_what_is_inside():
+    a = Input((5, 3))
+    block = Block(4, **F)
+    model = Model(a, Dense(1, **F)(block(a)))
+    block.trainable = False
+    model.compile("sgd", "mse")
+    y = RNG.normal(size=(6, 5, 1))
+    assert len(model.trainable_weights) == 2
+    assert_gradients(model, X, y)
+
+
+def test_what_call_does_not_reach_has_zero_gradients():
+    model = Sequential([Input((3,)), Unused(**F)])
+    model.compile("sgd", "mse")
+    _, gradients = model.compute_gradients(X[:, 0], RNG.normal(size=(6, 2)))
+    assert [g.any() for g in gradients] == [True, True, False, False]
+
+
+def test_two_inputs_and_two_outputs():
+    a, b = Input((3,)), Input((3,))
+    h, g = Dense(2, **F)(a), Dense(2, **F)(b)
+    model = Model([a, b], Two(**F)([h, g]))
+    model.compile("sgd", "mse")
+    y = [RNG.normal(size=(6, 2)), RNG.normal(size=(6, 2))]
+    assert_gradients(model, [X[:, 0], X[:, 1]], y)
+
+
+def test_numpy_in_call_predicts_with_its_shape_found_out():
+    layer = Softened(**F)
+    a = Input((None, 3))
+    y = layer(a)
+    assert y.shape == (None, 3)
+    assert layer.built
+    model = Model(a, Dense(1, **F)(y))
+    layer.set_weights([np.array([1.0, 2.0, 3.0])])
+    expected = np.log1p(np.exp(X * [1, 2, 3])).mean(axis=1)
+    np.testing.assert_allclose(layer(X), expected)
+    assert model.predict(X, verbose=0).shape == (6, 1)
+    layer.trainable = False
+    model.compile("sgd", "mse")
+    model.fit(X, np.ones((6, 1)), verbose=0)  # what is ahead of the first weights need not be trained
+
+
+def test_numpy_in_call_is_not_trained():
+    a = Input((5, 3))
+    model = Model(a, Dense(1, **F)(Softened(name="s", **F)(a)))
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=r"^Softened 's': has call\(\) but no forward\(\)"):
+        model.fit(X, np.ones((6, 1)), verbose=0)
+
+
+class Reader(Layer):
+    """A mask that arises inside."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.table, self.lstm = Embedding(5, 3, mask_zero=True, **F), LSTM(2, **F)
+
+    takes_integers = True
+
+    def call(self, inputs):
+        return self.lstm(self.table(inputs))
+
+
+def test_a_mask_flows_inside_a_block():
+    ids = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    layer = Reader(**F)
+    np.testing.assert_allclose(layer(ids)[0], layer.lstm(layer.table(ids[:1, :2]))[0])
+    model = Sequential([Input((4,), dtype="int32"), layer])
+    model.compile("sgd", "mse")
+    assert_gradients(model, ids, RNG.normal(size=(2, 2)))

@@ -1,0 +1,237 @@
+"""LSTM, GRU and SimpleRNN as layers: gradients over their options, dropout's rules, variants, states, bad arguments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from layers.layer_gradients import check_layer, listed, numeric_gradient, pairs
+
+from fusedlstm import utils
+from fusedlstm.layers import GRU, LSTM, Dense, SimpleRNN
+from fusedlstm.models import Sequential
+
+RNG = np.random.default_rng(3)
+MASK = np.array([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)
+
+COMMON = {
+    "return_sequences": [False, True],
+    "return_state": [False, True],
+    "go_backwards": [False, True],
+    "dropout": [0.0, 0.4],
+    "recurrent_dropout": [0.0, 0.3],
+    "use_bias": [True, False],
+    "mask": [None, MASK],
+    "zero_output_for_mask": [False, True],
+    "state": [False, True],
+}
+OPTIONS = {
+    LSTM: {
+        "activation": ["tanh", "softsign"],
+        "recurrent_activation": ["sigmoid", "hard_sigmoid"],
+        "peephole": [False, True],
+        "coupled_gates": [False, True],
+        "removed": [(), ("output_gate",), ("input_activation", "output_activation")],
+        "cell_clip": [None, 0.4],
+    },
+    GRU: {
+        "activation": ["tanh", "softsign"],
+        "recurrent_activation": ["sigmoid", "softplus"],
+        "reset_after": [True, False],
+    },
+    SimpleRNN: {"activation": ["tanh", "elu"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [(layer, chosen) for layer, own in OPTIONS.items() for chosen in pairs(COMMON | own)],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_gradients(layer, options):
+    options = dict(options)
+    mask, state = options.pop("mask"), options.pop("state")
+    made = layer(3, dtype="float64", **options)
+    x = RNG.normal(size=(4, 4, 2))
+    if state:
+        # The states are inputs too: their gradients are checked as those of a list.
+        states = [RNG.normal(size=(4, 3)) for _ in made.state_names]
+        check_with_states(made, x, mask, states)
+    else:
+        check_layer(made, x, mask=mask)
+
+
+def check_with_states(layer, x, mask, states):
+    """Gradients of the initial states, which `check_layer` does not know."""
+    layer.build(x.shape)
+
+    def run(need_backward):
+        if layer._generator is not None:
+            layer._generator = np.random.default_rng(0)
+        return layer.forward(x, True, mask, initial_state=states, need_backward=need_backward)
+
+    outputs, backward = run(True)
+    weights = [RNG.normal(size=y.shape) for y in listed(outputs)]
+    d_inputs = backward(weights if isinstance(outputs, list) else weights[0])
+
+    def loss():
+        return sum(float((y * w).sum()) for y, w in zip(listed(run(False)[0]), weights, strict=True))
+
+    for array, gradient in zip([x, *states], d_inputs, strict=True):
+        np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [LSTM, GRU, SimpleRNN])
+def test_dropout_is_drawn_once_a_call_and_only_in_training(layer):
+    made = layer(4, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    x = np.ones((3, 6, 5), np.float32)
+    np.testing.assert_array_equal(made(x), made(x))
+    assert not np.array_equal(made(x, training=True), made(x, training=True))
+    again = layer(4, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    again.build(x.shape)
+    again.set_weights(made.get_weights())
+    first = layer(4, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    first.build(x.shape)
+    first.set_weights(made.get_weights())
+    np.testing.assert_array_equal(again(x, training=True), first(x, training=True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "dropout", "recurrent_dropout", "shapes"),
+    [
+        (LSTM, 0.5, 0.0, {"input_dropout": (1, 3, 5)}),
+        (LSTM, 0.5, 0.5, {"input_dropout": (4, 3, 5), "recurrent_dropout": (4, 3, 2)}),
+        (LSTM, 0.0, 0.5, {"recurrent_dropout": (4, 3, 2)}),
+        (GRU, 0.5, 0.0, {"input_dropout": (1, 3, 5)}),
+        (GRU, 0.5, 0.5, {"input_dropout": (3, 3, 5), "recurrent_dropout": (3, 3, 2)}),
+        (SimpleRNN, 0.5, 0.5, {"input_dropout": (1, 3, 5), "recurrent_dropout": (1, 3, 2)}),
+    ],
+)
+def test_masks_are_shared_by_the_gates_unless_the_state_is_dropped_too(layer, dropout, recurrent_dropout, shapes):
+    made = layer(2, dropout=dropout, recurrent_dropout=recurrent_dropout)
+    made.build((None, None, 5))
+    masks = made._dropout_masks(3)
+    assert {name: mask.shape for name, mask in masks.items()} == shapes
+    for mask in masks.values():
+        assert set(np.unique(mask)) <= {0.0, 2.0}
+
+
+def test_a_rate_of_one_drops_everything():
+    made = LSTM(3, dropout=1.0, use_bias=False)
+    assert not made(RNG.normal(size=(2, 3, 4)), training=True).any()
+
+
+def test_the_share_that_is_dropped():
+    made = LSTM(50, dropout=0.2, recurrent_dropout=0.7, seed=4)
+    made.build((None, None, 60))
+    masks = made._dropout_masks(100)
+    assert abs((masks["input_dropout"] == 0).mean() - 0.2) < 0.01
+    assert abs((masks["recurrent_dropout"] == 0).mean() - 0.7) < 0.01
+    assert abs(masks["recurrent_dropout"].mean() - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"peephole": True},
+        {"coupled_gates": True},
+        {"removed": "input_gate"},
+        {"removed": "forget_gate"},
+        {"removed": "output_gate"},
+        {"removed": "input_activation"},
+        {"removed": "output_activation"},
+        {"cell_clip": 1.0},
+        {"dropout": 0.1, "recurrent_dropout": 0.1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layer", [LSTM])
+def test_variants_learn(layer, options):
+    learns(layer(16, **options))
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru_learns(reset_after):
+    learns(GRU(16, reset_after=reset_after))
+
+
+def test_simple_rnn_learns():
+    learns(SimpleRNN(16))
+
+
+def learns(layer):
+    """The mean of the first and the last of six numbers, to a tenth of its variance."""
+    utils.set_random_seed(5)
+    x = np.random.default_rng(0).uniform(-1, 1, (512, 6, 1)).astype(np.float32)
+    y = (x[:, 0] + x[:, -1]) / 2
+    model = Sequential([layer, Dense(1)])
+    model.compile(optimizer="adam", loss="mse")
+    model.optimizer.learning_rate = 0.01
+    model.fit(x, y, epochs=40, batch_size=32, verbose=0)
+    assert model.evaluate(x, y, verbose=0) < 0.1 * float(y.var())
+
+
+@pytest.mark.parametrize("layer", [LSTM, GRU, SimpleRNN])
+def test_a_stateful_layer_goes_on_where_it_stopped(layer):
+    x = RNG.normal(size=(2, 6, 3)).astype(np.float32)
+    whole = layer(4, return_sequences=True)
+    expected = whole(x)
+    parts = layer(4, return_sequences=True, stateful=True, batch_input_shape=(2, None, 3))
+    parts.build((2, None, 3))
+    parts.set_weights(whole.get_weights())
+    for _ in range(2):
+        np.testing.assert_array_equal(parts(x[:, :2]), expected[:, :2])
+        np.testing.assert_array_equal(parts(x[:, 2:]), expected[:, 2:])
+        parts.reset_state()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (LSTM(3), [(2, 12), (3, 12), (12,)]),
+        (LSTM(3, peephole=True), [(2, 12), (3, 12), (12,), (3, 3)]),
+        (GRU(3), [(2, 9), (3, 9), (2, 9)]),
+        (GRU(3, reset_after=False), [(2, 9), (3, 9), (9,)]),
+        (GRU(3, use_bias=False), [(2, 9), (3, 9)]),
+        (SimpleRNN(3), [(2, 3), (3, 3), (3,)]),
+    ],
+)
+def test_weights(layer, shapes):
+    layer.build((None, None, 2))
+    assert [w.shape for w in layer.weights] == shapes
+    assert layer.weights[0].name == "kernel"
+
+
+BAD = [
+    (lambda: GRU(0, name="e"), ValueError, "GRU 'e': expected units to be a positive integer, got 0"),
+    (lambda: GRU(3, reset_after=1, name="e"), TypeError, "GRU 'e': expected reset_after to be True or False, got 1"),
+    (lambda: SimpleRNN(3, dropout=-0.1, name="e"), ValueError,
+     "SimpleRNN 'e': expected dropout to be a number from 0 to 1, got -0.1"),
+    (lambda: SimpleRNN(3, recurrent_activation="tanh", name="e"), TypeError,
+     "SimpleRNN 'e': unknown argument 'recurrent_activation'"),
+    (lambda: LSTM(3, seed=-1, name="e"), ValueError, "LSTM 'e': expected seed to be an integer from 0 on, got -1"),
+    (lambda: LSTM(3, removed="input", name="e"), ValueError,
+     "LSTM 'e': expected removed to be some of 'input_gate', 'forget_gate', 'output_gate', 'input_activation', "
+     "'output_activation', got 'input'"),
+    (lambda: LSTM(3, removed=["forget_gate"], coupled_gates=True, name="e"), ValueError,
+     "LSTM 'e': expected removed without 'input_gate' and 'forget_gate', as coupled_gates=True"),
+    (lambda: LSTM(3, cell_clip=0, name="e"), ValueError,
+     "LSTM 'e': expected cell_clip to be a positive number or None, got 0"),
+    (lambda: LSTM(3, cell_clip=float("nan"), name="e"), ValueError,
+     "LSTM 'e': expected cell_clip to be a positive number or None, got nan"),
+    (lambda: GRU(3, name="e")(np.ones((2, 4))), ValueError,
+     "GRU 'e': expected inputs (batch, steps, features), got (2, 4)"),
+    (lambda: GRU(3, name="e")(np.ones((2, 4, 3)), initial_state=[np.ones((2, 3))] * 2), ValueError,
+     "GRU 'e': expected initial_state to be a list [h], got 2 arrays"),
+    (lambda: GRU(3, name="e")(np.ones((2, 4, 3)), initial_state=np.ones((2, 4))), ValueError,
+     "GRU 'e': expected initial_state h (2, 3), got (2, 4)"),
+    (lambda: SimpleRNN(3, stateful=True, name="e")(np.ones((2, 4, 3)), mask=np.ones((2, 5), bool)), ValueError,
+     "SimpleRNN 'e': expected mask (2, 4), got (2, 5)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BAD)))
+def test_bad_arguments(number):
+    call, error, message = BAD[number]
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == message
