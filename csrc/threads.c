@@ -37,6 +37,9 @@ static void wake_all(signal_t *s) {
 static void yield(void) {
     SwitchToThread();
 }
+static void nap(void) {
+    Sleep(1);
+}
 static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
     *t = CreateThread(NULL, 0, f, argument, 0, NULL);
     return *t != NULL;
@@ -44,6 +47,7 @@ static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
 #else
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 #include <signal.h>
 #include <unistd.h>
 typedef pthread_mutex_t lock_t;
@@ -66,6 +70,9 @@ static void wake_all(signal_t *s) {
 }
 static void yield(void) {
     sched_yield();
+}
+static void nap(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 static int start(thread_t *t, void *(*f)(void *), void *argument) {
     /* Signals are for the program's own threads: Python's Ctrl-C must not land here. */
@@ -95,7 +102,8 @@ static void pause_briefly(void) {
 enum {
     MAX_THREADS = 1024,
     SPINS_BEFORE_SLEEP = 4000, /* 50 to 200 us: longer than the gap between two steps of a training loop's layers */
-    SPINS_BEFORE_YIELD = 1000
+    SPINS_BEFORE_YIELD = 1000,
+    SPINS_BEFORE_NAP = 1200
 };
 
 struct team {
@@ -118,6 +126,17 @@ struct team {
 static struct team team = {.busy = ATOMIC_FLAG_INIT, .lock = LOCK_INIT, .wake = SIGNAL_INIT};
 
 enum { COUNT_BITS = 16, COUNT_MASK = (1 << COUNT_BITS) - 1 };
+
+/* One round of waiting for other members. One that is not here after thousands of rounds has no core to run on: it gets
+ * this one. */
+static void wait_a_little(int spins) {
+    if (spins < SPINS_BEFORE_YIELD)
+        pause_briefly();
+    else if (spins < SPINS_BEFORE_NAP)
+        yield();
+    else
+        nap();
+}
 
 static uint64_t wait_for_call(uint64_t seen) {
     for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
@@ -226,7 +245,7 @@ void team_run(int count, work_function work, void *job) {
     work(job, &member);
     if (together) {
         for (int spins = 0; atomic_load_explicit(&team.unfinished, memory_order_acquire) > 0 && member.team; spins++)
-            spins < SPINS_BEFORE_YIELD ? pause_briefly() : yield();
+            wait_a_little(spins);
         atomic_flag_clear_explicit(&team.busy, memory_order_release);
     }
     float_state_leave(state);
@@ -241,8 +260,7 @@ void team_barrier(struct member *member) {
         atomic_fetch_add_explicit(&t->passed, 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&t->passed, memory_order_acquire) == passed; spins++)
-        spins < SPINS_BEFORE_YIELD ? pause_briefly() : yield();
+    for (int spins = 0; atomic_load_explicit(&t->passed, memory_order_acquire) == passed; spins++) wait_a_little(spins);
 }
 
 /* ------------------------------------------------------------------------------------------- floating-point state */

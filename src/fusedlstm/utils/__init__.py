@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.random import set_random_seed
+from fusedlstm.utils.arrays import pad_sequences, to_categorical
 
 if TYPE_CHECKING:
     from fusedlstm.utils.plotting import plot_model
 
-__all__ = ["plot_model", "set_random_seed"]
+__all__ = ["pad_sequences", "plot_model", "set_random_seed", "to_categorical"]
 
 
 def __getattr__(name: str) -> Any:
