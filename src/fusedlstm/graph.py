@@ -96,12 +96,12 @@ class Graph:
         if masks is not None:
             for k, mask in zip(self.inputs, masks, strict=True):
                 value_masks[k] = mask
-        tape: list[tuple[Call, Backward]] = []
+        tape: list[tuple[Call, Backward, bool]] = []
         for call, layer, k, out, plain in self._plan:
             if not plain:
                 backward = self._run(call, values, value_masks, needs, training, need_backward)
                 if backward is not None:
-                    tape.append((call, backward))
+                    tape.append((call, backward, False))
                 continue
             x, mask, need = values[k], value_masks[k], needs[k]
             keep = need_backward and (need or layer.learns)
@@ -109,7 +109,7 @@ class Graph:
             if layer.activity_regularizer is not None:
                 backward = layer.penalize(outputs, backward)
             if keep and backward is not None:
-                tape.append((call, backward))
+                tape.append((call, backward, True))
             values[out], needs[out] = outputs, keep
             if mask is not None or layer.makes_mask:
                 value_masks[out] = layer.compute_mask(x, mask)
@@ -158,7 +158,7 @@ class Graph:
             values[k], value_masks[k], needs[k] = value, value_mask, keep
         return backward if keep else None
 
-    def _backward(self, tape: list[tuple[Call, Backward]], d_outputs: Sequence[Any]) -> list[Any]:
+    def _backward(self, tape: list[tuple[Call, Backward, bool]], d_outputs: Sequence[Any]) -> list[Any]:
         gradients: list[Any] = [None] * self.count  # None: zero
 
         def add(k: int, gradient: Any) -> None:
@@ -168,10 +168,10 @@ class Graph:
         for k, d_output in zip(self.outputs, d_outputs, strict=True):
             add(k, d_output)
         sums: dict[Layer, list[Array]] = {}
-        for call, backward in reversed(tape):
+        for call, backward, plain in reversed(tape):
             layer, ins, outs = call.layer, call.inputs, call.outputs
-            d_values = gradients[outs[0]] if len(outs) == 1 else [gradients[k] for k in outs]
-            nothing = d_values is None or (len(outs) > 1 and all(d is None for d in d_values))
+            d_values = gradients[outs[0]] if plain or len(outs) == 1 else [gradients[k] for k in outs]
+            nothing = d_values is None or (not plain and len(outs) > 1 and all(d is None for d in d_values))
             if nothing and layer.activity_regularizer is None:
                 continue
             d_inputs = backward(d_values)
@@ -179,6 +179,9 @@ class Graph:
                 sums[layer] = [a + b for a, b in zip(sums[layer], layer.gradients, strict=True)]
             else:
                 sums[layer] = layer.gradients
+            if plain:
+                add(ins[0], d_inputs)
+                continue
             if call.states:
                 d_inputs, *d_states = d_inputs
                 for k, d_state in zip(call.states, d_states, strict=True):
@@ -189,7 +192,7 @@ class Graph:
                 for k, d_input in zip(ins, d_inputs, strict=True):
                     add(k, d_input)
         for layer in self.layers:
-            if layer in sums:
+            if layer in sums:  # a layer that holds this one may have left its own part there
                 layer.gradients = sums[layer]
             else:  # the loss does not depend on it
                 layer.gradients = [np.zeros_like(variable.value) for variable in layer.trainable_weights]

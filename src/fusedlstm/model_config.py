@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fusedlstm.functional import Model
 
 
-# While the outermost model is written or read: which number each layer has, or which layer each number is. A layer may be
-# part of several models inside one.
+# While the outermost model is written or read: which number each layer has, or which layer each number is. A layer may
+# be part of several models inside one.
 _written: ContextVar[dict[int, tuple[int, Layer]] | None] = ContextVar("written", default=None)
 _read: ContextVar[dict[Any, Layer] | None] = ContextVar("read", default=None)
 

@@ -145,6 +145,21 @@ def test_numpy_in_call_is_not_trained():
         model.fit(X, np.ones((6, 1)), verbose=0)
 
 
+def test_a_layer_inside_and_outside_of_a_block():
+    a = Input((3,))
+    block = Unused(**F)
+    shared = block.used
+    other = Dense(3, **F)
+    model = Model(a, [shared(other(shared_input(block, shared, a)))])
+    model.compile("sgd", "mse")
+    assert_gradients(model, X[:, 0], RNG.normal(size=(6, 2)))
+
+
+def shared_input(block, shared, a):
+    """The layer's own output beside the block's, back to the inputs' width."""
+    return Dense(3, **F)(shared(a) * block(a))
+
+
 class Reader(Layer):
     """A mask that arises inside."""
 

@@ -47,7 +47,7 @@ def test_expressions_and_their_gradients(name):
     assert y.dtype == np.float64
     model = Model([a, b], [y, a, b])
     np.testing.assert_allclose(model.predict([A, B], verbose=0)[0], expected, rtol=1e-12)
-    outputs, _, backward = model.graph.forward([A, B], False, None, True, True)
+    _, _, backward = model.graph.forward([A, B], False, None, True, True)
     weight = RNG.normal(size=expected.shape)
     gradients = backward([weight, np.zeros_like(A), np.zeros_like(B)])
     for k, given in enumerate((A, B)):

@@ -39,7 +39,8 @@ class Bidirectional(Layer):
 
     The forward layer is a copy of `layer`, named ``forward_`` and its name, the backward layer another one that goes
     the other way, ``backward_`` and its name; with weights of their own, the forward layer's first. With
-    `return_sequences` the backward layer's outputs are put in the order of the forward layer's.
+    `return_sequences` the backward layer's outputs are put in the order of the forward layer's, and both are 0 at
+    masked steps, whatever the layer's `zero_output_for_mask`.
 
     ``initial_state=`` takes the forward layer's states, then the backward layer's: [fh, fc, bh, bc] for an LSTM. With
     `return_state` of the layer the outputs are [y, fh, fc, bh, bc].
@@ -98,6 +99,9 @@ class Bidirectional(Layer):
                 f"{self.label}: expected go_backwards {not layer.go_backwards} of backward_layer, "
                 f"got {layer.go_backwards}, as of layer"
             )
+        for direction in (self.forward_layer, self.backward_layer):
+            # The outputs of both go together step by step: where there is none, it is 0 from both. As in Keras.
+            direction.zero_output_for_mask = layer.return_sequences
         self.return_sequences: bool = layer.return_sequences
         self.return_state: bool = layer.return_state
         self.stateful = layer.stateful

@@ -65,7 +65,7 @@ class Mutant(Cell):
 
     def expected_inputs(self) -> str:
         width = self.units if self.plain_x else "features" if self.inputs is None else self.inputs
-        return f"(batch, {width})" + (", as wide as its state," if self.plain_x else "")
+        return f"(batch, {width})" + (" as wide as the state" if self.plain_x else "")
 
     def fits(self, shape: Shape) -> bool:
         width = self.units if self.plain_x else self.inputs

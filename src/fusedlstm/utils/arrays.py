@@ -37,9 +37,8 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
     if num_classes is None:
         num_classes = int(numbers.max(initial=-1)) + 1
     if numbers.size and (numbers.min() < 0 or numbers.max() >= num_classes):
-        raise ValueError(
-            f"to_categorical: expected class numbers in 0 ... {num_classes - 1}, got {numbers.min()} ... {numbers.max()}"
-        )
+        got = f"{numbers.min()} ... {numbers.max()}"
+        raise ValueError(f"to_categorical: expected class numbers in 0 ... {num_classes - 1}, got {got}")
     return np.eye(num_classes, dtype=np.float32)[numbers]
 
 
