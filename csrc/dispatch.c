@@ -49,7 +49,7 @@ static int always(void) {
 #endif
 
 static const struct isa ISAS[] = {
-    /* best first */
+/* best first */
 #if defined(HAVE_KERNELS_V4)
     {TABLES(v4), has_v4},
 #endif

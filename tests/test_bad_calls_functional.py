@@ -117,7 +117,8 @@ def thaw():
 CALLS = [
     ("model without outputs", lambda: Model(a(), name="m"), ValueError,
      "Model 'm': expected inputs and outputs, got outputs=None"),
-    ("model of nothing", lambda: Model(name="m"), ValueError, "Model 'm': expected inputs and outputs, got inputs=None"),
+    ("model of nothing", lambda: Model(name="m"), ValueError,
+     "Model 'm': expected inputs and outputs, got inputs=None"),
     ("model of arrays", lambda: Model(X, X, name="m"), TypeError,
      "Model 'm': expected inputs to be what Input, or a layer called on it, returns, got ndarray"),
     ("model of a layer", lambda: Model(a(), Dense(1), name="m"), TypeError,
@@ -152,7 +153,8 @@ CALLS = [
     ("symbolic unknown argument", lambda: Dense(2, name="d")(a(), states=a()), TypeError,
      "Dense 'd': unknown argument 'states'"),
     ("symbolic truth", lambda: bool(a()), SymbolicError, "'a' is symbolic and is neither true nor false"),
-    ("symbolic length", lambda: len(a()), SymbolicError, "'a' is symbolic and has no length; its shape is (None, 5, 3)"),
+    ("symbolic length", lambda: len(a()), SymbolicError,
+     "'a' is symbolic and has no length; its shape is (None, 5, 3)"),
     ("symbolic unpacked", lambda: list(a()), SymbolicError,
      "'a' is one symbolic tensor of shape (None, 5, 3) and cannot be unpacked"),
     ("symbolic in NumPy", lambda: np.tanh(a()), SymbolicError,
@@ -327,7 +329,7 @@ class Fails(Layer):
 
 def test_a_build_that_fails_leaves_no_weights():
     layer = Fails()
-    with pytest.raises(ValueError, match="^no$"):
+    with pytest.raises(ValueError, match=r"^no$"):
         layer.build((None, 2))
     assert not layer.built
     assert layer.weights == []

@@ -137,5 +137,7 @@ def test_without_either_there_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"^plot_model needs Graphviz, or matplotlib: pip install 'fusedlstm\[plot\]'$"):
+    with pytest.raises(
+        ImportError, match=r"^plot_model needs Graphviz, or matplotlib: pip install 'fusedlstm\[plot\]'$"
+    ):
         plot_model(outer(), tmp_path / "m.png")
