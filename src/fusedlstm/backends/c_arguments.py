@@ -1,0 +1,136 @@
+"""What the calls of the C library have in common: memory, pointers, checks of arrays, refusals as exceptions."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusedlstm._binding import ffi, lib
+
+Array = NDArray[Any]
+
+_DTYPES = {np.dtype(np.float32): lib.FUSEDLSTM_FLOAT32, np.dtype(np.float64): lib.FUSEDLSTM_FLOAT64}
+ACTIVATIONS = {
+    name: getattr(lib, f"FUSEDLSTM_{name.upper()}")
+    for name in ("linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "softplus", "exp")
+}
+NULL = ffi.NULL
+# Looked up once: a small call is mostly the making of its arguments.
+new, from_buffer = ffi.new, ffi.from_buffer
+
+_ALIGNMENT = 64
+
+
+def aligned_buffer(size: int) -> Array:
+    """An uninitialised byte array of at least `size` bytes whose address is a multiple of 64."""
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    offset = -raw.ctypes.data % _ALIGNMENT
+    return raw[offset : offset + max(size, 1)]
+
+
+class _Scratch(threading.local):
+    """The calling thread's workspace, kept between calls: fresh memory would cost a page fault every 4 KB."""
+
+    def __init__(self) -> None:
+        self.buffer = aligned_buffer(0)
+
+    def get(self, size: int) -> Any:
+        if self.buffer.size < size:
+            self.buffer = aligned_buffer(size)
+        return ffi.from_buffer(self.buffer)
+
+
+scratch = _Scratch()
+
+
+class _Pool(threading.local):
+    """Buffers of packed weights and saved activations that are no longer in use, for the next ones like them.
+
+    Fresh memory would cost more than filling it. One pool a thread: no lock that a fork could leave locked.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        self._free: list[Array] = []
+        self._most = most
+
+    def take(self, size: int) -> Array:
+        for k in reversed(range(len(self._free))):  # the latest first: it may still be in a cache
+            if size <= self._free[k].size <= 2 * size:
+                return self._free.pop(k)
+        return aligned_buffer(size)
+
+    def give(self, buffer: Array) -> None:
+        self._free.append(buffer)
+        if len(self._free) > self._most:
+            self._free.pop(0)
+
+
+pool = _Pool()
+_error = threading.local()
+
+
+def error_slot() -> Any:
+    """Where C stores the name of a refused argument; one a thread."""
+    try:
+        return _error.slot
+    except AttributeError:
+        _error.slot = ffi.new("const char **")
+        return _error.slot
+
+
+def refuse(function: str, status: int, slot: Any) -> NoReturn:
+    argument = ffi.string(slot[0]).decode() if slot[0] != NULL else "?"
+    if status == lib.FUSEDLSTM_NO_ISA:
+        raise RuntimeError(f"{function}: this CPU lacks what the C backend needs (x86-64-v2); use another backend")
+    raise ValueError(f"{function}: argument {argument!r} is out of its domain")
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself if it is C-contiguous and its elements are aligned, else a copy."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def dtype_of(function: str, name: str, array: Array) -> int:
+    code = _DTYPES.get(array.dtype)
+    if code is None:
+        raise TypeError(f"{function}: expected {name} of dtype float32 or float64, got {array.dtype}")
+    return int(code)
+
+
+def check(function: str, name: str, array: Array, shape: tuple[int, ...], dtype: Any) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        expected = f"{shape} of {np.dtype(dtype)}"
+        raise ValueError(f"{function}: expected {name} {expected}, got {array.shape} of {array.dtype}")
+
+
+def optional(function: str, name: str, array: Array | None, shape: tuple[int, ...], dtype: Any) -> Array | None:
+    """A C-contiguous array of this shape and dtype, or None."""
+    if array is None:
+        return None
+    check(function, name, array, shape, dtype)
+    return contiguous(array)
+
+
+def pointer(array: Array | None) -> Any:
+    """To the first element; the array must outlive the call."""
+    if array is None:
+        return NULL
+    try:
+        return from_buffer(array)
+    except ValueError:  # not contiguous
+        return ffi.cast("void *", array.ctypes.data)
+
+
+def rows_contiguous(array: Array) -> Array:
+    """The array itself if its last axis is contiguous and its elements are aligned, else a copy."""
+    together = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
+    return array if together and whole_strides(array) else array.copy(order="C")
+
+
+def whole_strides(array: Array) -> bool:
+    """Whether every element can be addressed by strides counted in elements."""
+    return array.flags.aligned and not any(stride % array.itemsize for stride in array.strides)
