@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def timed(benchmark: Any) -> Callable[..., None]:
     def run(call: Callable[[], Any], **extra: Any) -> None:
         for key, value in extra.items():
             benchmark.extra_info[key] = value if isinstance(value, int) else str(value)
-        time.sleep(0.02)  # the workers of the peer before stop spinning
+        gc.collect()
+        time.sleep(0.3)  # workers of the peer before spin on, some for 200 ms, on the cores that this one is timed on
         begin = time.perf_counter()
         call()
         once = max(time.perf_counter() - begin, 1e-6)
