@@ -13,19 +13,21 @@
 #define real_sqrt sqrt
 #endif
 
+/* Each block builds on the ones before. */
 #include "activations.inc"
 #include "gemm.inc"
+#include "optimizers.inc"
+
 #include "recurrent_layout.inc"
-/* the rest builds on these */
+
 #include "recurrent_forward.inc"
-/* on that */
+
 #include "recurrent_backward.inc"
-/* and on both */
+
 #include "gru.inc"
 #include "lstm.inc"
 #include "simple_rnn.inc"
-/* and on the cells */
-#include "optimizers.inc"
+
 #include "recurrent.inc"
 
 #define NAME_(isa, bits) kernels_##isa##_##bits
