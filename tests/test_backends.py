@@ -477,6 +477,20 @@ def test_unknown_backend_and_instruction_set():
     assert c.get_isa() == before
 
 
+def test_wrong_settings_change_nothing():
+    before = c.get_num_threads(), c.get_isa()
+    for call, error, message in (
+        (lambda: c.set_num_threads(2.5), TypeError, "set_num_threads: expected threads to be an integer, got 2.5"),
+        (lambda: c.set_num_threads("a"), TypeError, "set_num_threads: expected threads to be an integer, got 'a'"),
+        (lambda: c.set_num_threads(-1), ValueError, "set_num_threads: expected 0 ... 1024, got -1"),
+        (lambda: c.set_isa(3), TypeError, "set_isa: expected isa to be a name or None, got 3"),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value) == message
+        assert (c.get_num_threads(), c.get_isa()) == before
+
+
 def test_the_environment_chooses_the_instruction_set():
     """`make test` runs the suite once per instruction set: this asserts that the one asked for ran."""
     wanted = os.environ.get("FUSEDLSTM_ISA")

@@ -214,6 +214,7 @@ BAD = [
      "'output_activation', got 'input'"),
     (lambda: LSTM(3, removed=["forget_gate"], coupled_gates=True, name="e"), ValueError,
      "LSTM 'e': expected removed without 'input_gate' and 'forget_gate', as coupled_gates=True"),
+    (lambda: LSTM(3, removed=5, name="e"), TypeError, "LSTM 'e': expected removed to be a list of names, got 5"),
     (lambda: LSTM(3, cell_clip=0, name="e"), ValueError,
      "LSTM 'e': expected cell_clip to be a positive number or None, got 0"),
     (lambda: LSTM(3, cell_clip=float("nan"), name="e"), ValueError,

@@ -96,6 +96,8 @@ def set_isa(isa: str | None) -> None:
         If this machine cannot run it; the current one stays.
     """
     global generation
+    if isa is not None and not isinstance(isa, str):
+        raise TypeError(f"set_isa: expected isa to be a name or None, got {isa!r}")
     if lib.fusedlstm_set_isa(NULL if isa is None else isa.encode()) != lib.FUSEDLSTM_OK:
         raise ValueError(f"set_isa: expected one of {available_isas()}, got {isa!r}")
     generation += 1
@@ -113,9 +115,11 @@ def set_num_threads(threads: int) -> None:
     The default is ``FUSEDLSTM_NUM_THREADS``, else the smaller of the CPUs in the affinity mask and the cgroup's quota.
     Results do not depend on it.
     """
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"set_num_threads: expected threads to be an integer, got {threads!r}")
     if not 0 <= threads <= 1024:
         raise ValueError(f"set_num_threads: expected 0 ... 1024, got {threads}")
-    lib.fusedlstm_set_num_threads(threads)
+    lib.fusedlstm_set_num_threads(int(threads))
 
 
 if (_wanted := os.environ.get("FUSEDLSTM_ISA")) and _wanted != get_isa():

@@ -119,6 +119,8 @@ class LSTM(Recurrent):
         self.unit_forget_bias = self.boolean("unit_forget_bias", unit_forget_bias)
         self.peephole = self.boolean("peephole", peephole)
         self.coupled_gates = self.boolean("coupled_gates", coupled_gates)
+        if not isinstance(removed, str | list | tuple):
+            raise TypeError(f"{self.label}: expected removed to be a list of names, got {removed!r}")
         self.removed = (removed,) if isinstance(removed, str) else tuple(removed)
         for name in self.removed:
             if name not in REMOVABLE:
