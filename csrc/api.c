@@ -94,7 +94,8 @@ static int dropout_sets(const struct fusedlstm_rnn *layer, int sets) {
 
 static int check_layer(const struct fusedlstm_rnn *layer, const char **error) {
     const int for_lstm = FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_INPUT_GATE | FUSEDLSTM_NO_FORGET_GATE |
-                         FUSEDLSTM_NO_OUTPUT_GATE | FUSEDLSTM_NO_INPUT_ACTIVATION | FUSEDLSTM_NO_OUTPUT_ACTIVATION;
+                         FUSEDLSTM_NO_OUTPUT_GATE | FUSEDLSTM_NO_INPUT_ACTIVATION | FUSEDLSTM_NO_OUTPUT_ACTIVATION |
+                         FUSEDLSTM_FULL_GATE_RECURRENCE | FUSEDLSTM_LAYER_NORM;
     const int for_all = FUSEDLSTM_TRAINING | FUSEDLSTM_LAST_STEP | FUSEDLSTM_ZERO_OUTPUT_FOR_MASK;
     REQUIRE(layer, "layer");
     REQUIRE(dtype_valid(layer->dtype), "dtype");
@@ -104,8 +105,11 @@ static int check_layer(const struct fusedlstm_rnn *layer, const char **error) {
     REQUIRE(layer->batch == 0 || layer->steps <= INT32_MAX / layer->batch, "steps");
     REQUIRE(layer->inputs >= 0 && layer->inputs <= INT32_MAX, "inputs");
     REQUIRE(layer->units >= 1 && layer->units <= INT32_MAX, "units");
+    REQUIRE(layer->projection >= 0 && layer->projection <= INT32_MAX, "projection");
+    REQUIRE(layer->cell == FUSEDLSTM_LSTM || layer->projection == 0, "projection");
     /* Every buffer is smaller than this, so sizes computed later do not overflow. */
-    double width = (double)layer->units + 64, rows = (double)layer->batch * ((double)layer->steps + 128) + 256;
+    double width = (double)layer->units + (double)layer->projection + 64,
+           rows = (double)layer->batch * ((double)layer->steps + 128) + 256;
     double largest = 64 * width * (rows + (double)layer->inputs + width) + 64 * rows * (double)layer->inputs;
     REQUIRE(largest < 1e18, "units");
     REQUIRE(gate_activation(layer->activation), "activation");
@@ -122,6 +126,11 @@ static int check_layer(const struct fusedlstm_rnn *layer, const char **error) {
     REQUIRE(dropout_sets(layer, layer->recurrent_dropout), "recurrent_dropout");
     REQUIRE(layer->cell_clip >= 0, "cell_clip"); /* false for NaN */
     REQUIRE(layer->cell == FUSEDLSTM_LSTM || layer->cell_clip == 0, "cell_clip");
+    REQUIRE(layer->zoneout_h >= 0 && layer->zoneout_h <= 1, "zoneout_h");
+    REQUIRE(layer->zoneout_c >= 0 && layer->zoneout_c <= 1, "zoneout_c");
+    REQUIRE(layer->cell == FUSEDLSTM_LSTM || layer->zoneout_h == 0, "zoneout_h");
+    REQUIRE(layer->cell == FUSEDLSTM_LSTM || layer->zoneout_c == 0, "zoneout_c");
+    REQUIRE(isfinite(layer->epsilon) && layer->epsilon >= 0, "epsilon");
     return kernels_in_use(layer->dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
 }
 
@@ -138,48 +147,65 @@ size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlstm_rnn *layer) 
     return check_layer(layer, NULL) ? 0 : kernels_in_use(layer->dtype)->rnn_backward_workspace_size(layer);
 }
 
-int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, const void *recurrent, const void *bias,
-                       void *packed, const char **error) {
+/* An array that a flag or a number of the layer asks for, and that has no meaning without it. */
+static int where(int wanted, const void *pointer, int64_t elements, int dtype) {
+    return wanted ? needed(pointer, dtype, elements) : !pointer;
+}
+
+static int has(const struct fusedlstm_rnn *layer, int flag) {
+    return (layer->flags & flag) != 0;
+}
+
+static int64_t outputs_of(const struct fusedlstm_rnn *layer) {
+    return layer->projection ? layer->projection : layer->units;
+}
+
+int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_weights *weights, void *packed,
+                       const char **error) {
     REQUIRE_OK(check_layer(layer, error));
-    REQUIRE(needed(kernel, layer->dtype, layer->inputs), "kernel");
-    REQUIRE(needed(recurrent, layer->dtype, layer->units), "recurrent");
-    REQUIRE(array(bias, layer->dtype), "bias");
+    REQUIRE(weights, "weights");
+    REQUIRE(needed(weights->kernel, layer->dtype, layer->inputs), "kernel");
+    REQUIRE(needed(weights->recurrent, layer->dtype, 1), "recurrent");
+    REQUIRE(array(weights->bias, layer->dtype), "bias");
+    REQUIRE(where(has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE), weights->gate_recurrence, 1, layer->dtype),
+            "gate_recurrence");
+    REQUIRE(where(layer->projection > 0, weights->projection, 1, layer->dtype), "projection");
     REQUIRE(buffer(packed, 1), "packed");
 
-    struct pack_job job = {layer, kernel, recurrent, bias, packed};
-    double numbers = gates_of(layer) * (double)layer->units * (double)(layer->inputs + layer->units);
+    struct pack_job job = {layer, weights, packed};
+    double numbers = gates_of(layer) * (double)layer->units * (double)(layer->inputs + outputs_of(layer));
     team_run(threads_worth(layer->threads, numbers, 100000), kernels_in_use(layer->dtype)->rnn_pack, &job);
     return FUSEDLSTM_OK;
 }
 
-static int reset_after(const struct fusedlstm_rnn *layer) {
-    return (layer->flags & FUSEDLSTM_RESET_AFTER) != 0;
+static int stamp_of_layer(const struct stamp *s, const struct fusedlstm_rnn *layer, int flags) {
+    return s->cell == layer->cell && s->layout == (layer->flags & flags) && s->dtype == layer->dtype &&
+           s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes && s->inputs == layer->inputs &&
+           s->units == layer->units && s->projection == layer->projection;
 }
 
 static int stamp_of_packed(const void *packed, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = packed;
-    int training = (layer->flags & FUSEDLSTM_TRAINING) != 0;
-    return s->kind == STAMP_PACKED && s->cell == layer->cell && s->reset_after == reset_after(layer) &&
-           s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes && s->dtype == layer->dtype &&
-           s->inputs == layer->inputs && s->units == layer->units && s->training >= training;
+    return s->kind == STAMP_PACKED && stamp_of_layer(s, layer, PACKED_LAYOUT) &&
+           s->training >= has(layer, FUSEDLSTM_TRAINING);
 }
 
 static int stamp_of_saved(const void *saved, const struct fusedlstm_rnn *layer) {
     const struct stamp *s = saved;
-    return s->kind == STAMP_SAVED && s->cell == layer->cell && s->reset_after == reset_after(layer) &&
-           s->vec_bytes == (uint32_t)kernels_in_use(layer->dtype)->vec_bytes && s->dtype == layer->dtype &&
-           s->batch == layer->batch && s->steps == layer->steps && s->inputs == layer->inputs &&
-           s->units == layer->units;
+    return s->kind == STAMP_SAVED && stamp_of_layer(s, layer, SAVED_LAYOUT) && s->batch == layer->batch &&
+           s->steps == layer->steps;
 }
 
 /* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
  * are so large that each member should read only its part of them, they share out units and meet at every step. */
-static void plan(struct rnn_job *job, double work_of_call) {
+static void plan(struct rnn_job *job, int products_of_step) {
     const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
     const struct fusedlstm_rnn *layer = job->layer;
-    double width = (double)layer->units, inner = (double)layer->inputs + width;
+    double width = (double)layer->units, inner = (double)layer->inputs + (double)outputs_of(layer);
+    if (has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE)) inner += 9.0 / 4 * width;
     double work_of_step = 2 * gates_of(layer) * (double)layer->batch * width * inner;
     double weight_bytes = gates_of(layer) * width * inner * (double)size_of(layer->dtype);
+    double work_of_call = products_of_step * work_of_step * (double)layer->steps;
     int threads = threads_worth(layer->threads, work_of_call, FLOPS_PER_THREAD);
     int large = weight_bytes > 2e6 && work_of_step > per_meeting * threads;
     /* Rows with dropout are multiplied by their masks by the member that owns them. */
@@ -192,39 +218,39 @@ static void plan(struct rnn_job *job, double work_of_call) {
     job->threads = threads;
 }
 
-/* Dropout masks are there exactly where the layer says so. */
-static int masks(const void *pointer, int sets, int64_t elements, int dtype) {
-    return sets == 0 ? !pointer : needed(pointer, dtype, elements);
-}
-
 int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                           const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
-    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
-    int training = (layer->flags & FUSEDLSTM_TRAINING) != 0, last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
-    int lstm = layer->cell == FUSEDLSTM_LSTM;
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
+    int training = has(layer, FUSEDLSTM_TRAINING), last_step = has(layer, FUSEDLSTM_LAST_STEP);
+    int lstm = layer->cell == FUSEDLSTM_LSTM, recurs = has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE);
     REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
     REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
     REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
     REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
     REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
-    REQUIRE(masks(args->input_dropout, layer->input_dropout, B * I, layer->dtype), "input_dropout");
-    REQUIRE(masks(args->recurrent_dropout, layer->recurrent_dropout, B * H, layer->dtype), "recurrent_dropout");
-    REQUIRE(!args->peepholes || (layer->cell == FUSEDLSTM_LSTM && array(args->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(where(layer->input_dropout, args->input_dropout, B * I, layer->dtype), "input_dropout");
+    REQUIRE(where(layer->recurrent_dropout, args->recurrent_dropout, B * P, layer->dtype), "recurrent_dropout");
+    REQUIRE(!args->peepholes || (lstm && array(args->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(where(has(layer, FUSEDLSTM_LAYER_NORM), args->normalization, 1, layer->dtype), "normalization");
+    REQUIRE(lstm || !args->zoneout_h, "zoneout_h");
+    REQUIRE(lstm || !args->zoneout_c, "zoneout_c");
     REQUIRE(array(args->h0, layer->dtype), "h0");
     REQUIRE(array(args->c0, layer->dtype) && (lstm || !args->c0), "c0");
+    REQUIRE(array(args->g0, layer->dtype) && (recurs || !args->g0), "g0");
     REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
     REQUIRE(array(args->y, layer->dtype), "y");
-    REQUIRE(!args->y || stride_separates(args->y_batch_stride, last_step || T > 0 ? B : 0, H), "y_batch_stride");
-    REQUIRE(!args->y || last_step || stride_separates(args->y_step_stride, B > 0 ? T : 0, H), "y_step_stride");
+    REQUIRE(!args->y || stride_separates(args->y_batch_stride, last_step || T > 0 ? B : 0, P), "y_batch_stride");
+    REQUIRE(!args->y || last_step || stride_separates(args->y_step_stride, B > 0 ? T : 0, P), "y_step_stride");
     REQUIRE(array(args->h, layer->dtype), "h");
     REQUIRE(array(args->c, layer->dtype) && (lstm || !args->c), "c");
+    REQUIRE(array(args->g, layer->dtype) && (recurs || !args->g), "g");
     REQUIRE(training ? buffer(args->saved, 1) : !args->saved, "saved");
     REQUIRE(buffer(args->workspace, fusedlstm_rnn_forward_workspace_size(layer)), "workspace");
 
     struct rnn_job job = {.layer = layer, .forward = args};
-    plan(&job, 2.0 * gates_of(layer) * (double)B * (double)T * (double)H * (double)(I + H));
+    plan(&job, 1);
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
     return FUSEDLSTM_OK;
 }
@@ -234,9 +260,9 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
-    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, H = layer->units;
-    int last_step = (layer->flags & FUSEDLSTM_LAST_STEP) != 0;
-    int lstm = layer->cell == FUSEDLSTM_LSTM;
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
+    int last_step = has(layer, FUSEDLSTM_LAST_STEP);
+    int lstm = layer->cell == FUSEDLSTM_LSTM, recurs = has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE);
     REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
     REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
     REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
@@ -249,6 +275,7 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
     REQUIRE(!args->d_y || last_step || stride_fits(args->d_y_step_stride, T), "d_y_step_stride");
     REQUIRE(array(args->d_h, layer->dtype), "d_h");
     REQUIRE(array(args->d_c, layer->dtype) && (lstm || !args->d_c), "d_c");
+    REQUIRE(array(args->d_g, layer->dtype) && (recurs || !args->d_g), "d_g");
     REQUIRE(array(args->d_x, layer->dtype), "d_x");
     REQUIRE(!args->d_x || stride_separates(args->d_x_batch_stride, T > 0 ? B : 0, I), "d_x_batch_stride");
     REQUIRE(!args->d_x || stride_separates(args->d_x_step_stride, B > 0 ? T : 0, I), "d_x_step_stride");
@@ -257,14 +284,22 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
     REQUIRE(array(args->d_bias, layer->dtype), "d_bias");
     REQUIRE(array(args->d_h0, layer->dtype), "d_h0");
     REQUIRE(array(args->d_c0, layer->dtype) && (lstm || !args->d_c0), "d_c0");
-    REQUIRE(masks(args->input_dropout, layer->input_dropout, B * I, layer->dtype), "input_dropout");
-    REQUIRE(masks(args->recurrent_dropout, layer->recurrent_dropout, B * H, layer->dtype), "recurrent_dropout");
-    REQUIRE(!args->peepholes || (layer->cell == FUSEDLSTM_LSTM && array(args->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(array(args->d_g0, layer->dtype) && (recurs || !args->d_g0), "d_g0");
+    REQUIRE(where(layer->input_dropout, args->input_dropout, B * I, layer->dtype), "input_dropout");
+    REQUIRE(where(layer->recurrent_dropout, args->recurrent_dropout, B * P, layer->dtype), "recurrent_dropout");
+    REQUIRE(!args->peepholes || (lstm && array(args->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(where(has(layer, FUSEDLSTM_LAYER_NORM), args->normalization, 1, layer->dtype), "normalization");
+    REQUIRE(lstm || !args->zoneout_h, "zoneout_h");
+    REQUIRE(lstm || !args->zoneout_c, "zoneout_c");
     REQUIRE(buffer(args->workspace, fusedlstm_rnn_backward_workspace_size(layer)), "workspace");
     REQUIRE(!args->d_peepholes || (args->peepholes && array(args->d_peepholes, layer->dtype)), "d_peepholes");
+    REQUIRE(array(args->d_gate_recurrence, layer->dtype) && (recurs || !args->d_gate_recurrence), "d_gate_recurrence");
+    REQUIRE(array(args->d_projection, layer->dtype) && (layer->projection || !args->d_projection), "d_projection");
+    REQUIRE(array(args->d_normalization, layer->dtype) && (args->normalization || !args->d_normalization),
+            "d_normalization");
 
     struct rnn_job job = {.layer = layer, .backward = args};
-    plan(&job, 4.0 * gates_of(layer) * (double)B * (double)T * (double)H * (double)(I + H));
+    plan(&job, 2);
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_backward, &job);
     return FUSEDLSTM_OK;
 }

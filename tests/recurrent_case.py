@@ -11,9 +11,10 @@ import math
 import numpy as np
 
 from fusedlstm.backends import reference
+from fusedlstm.backends.reference_recurrent import Gradients
 
 GATES = ["tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "elu", "softplus"]
-GRADIENTS = ("d_x", "d_kernel", "d_recurrent", "d_bias", "d_h0", "d_c0", "d_peepholes")
+GRADIENTS = Gradients._fields
 TOLERANCE_TO_TORCH = {"float32": 2e-5, "float64": 1e-13}
 
 
@@ -56,6 +57,10 @@ class Case:
         recurrent_dropout=0,
         peepholes=False,
         reset_after=True,
+        gate_recurrence=False,
+        projection=None,
+        normalization=False,
+        zoneout_masks=False,
         **options,
     ):
         gates = GATE_COUNT[cell]
@@ -72,18 +77,31 @@ class Case:
 
         self.x = draw(batch, steps, inputs)
         self.kernel = draw(inputs, gates * units, scale=gain / math.sqrt(max(inputs, 1)))
-        self.recurrent = draw(units, gates * units, scale=0.7 * gain / math.sqrt(units))
+        outputs = projection or units
+        self.recurrent = draw(outputs, gates * units, scale=0.7 * gain / math.sqrt(units))
         bias_shape = (2, 3 * units) if cell == "gru" and reset_after else (gates * units,)
         self.bias = draw(*bias_shape, scale=gain) if bias else None
-        self.h0, self.c0 = draw(batch, units), draw(batch, units)
+        self.states = {"h0": draw(batch, outputs)}
+        if cell == "lstm":
+            self.states["c0"] = draw(batch, units)
+        if gate_recurrence:
+            self.states["g0"] = draw(batch, 3 * units)
+            self.pack_options["gate_recurrence"] = draw(3 * units, 3 * units, scale=0.4 * gain / math.sqrt(units))
+        if projection:
+            self.pack_options["projection"] = draw(units, projection, scale=1 / math.sqrt(units))
         self.masks = {
             "input_dropout": draw_masks(input_dropout, inputs),
-            "recurrent_dropout": draw_masks(recurrent_dropout, units),
+            "recurrent_dropout": draw_masks(recurrent_dropout, outputs),
         }
+        if normalization:
+            self.masks["normalization"] = draw(10, units) + np.asarray([1.0] * 9 + [0.0], dtype)[:, None]
+        if zoneout_masks:
+            self.masks["zoneout_h_mask"] = rng.random((steps, batch, outputs)) < 0.3
+            self.masks["zoneout_c_mask"] = rng.random((steps, batch, units)) < 0.3
         if peepholes:
             self.masks["peepholes"] = draw(3, units, scale=0.5 * gain)
-        out = (batch, steps, units) if options.get("return_sequences") else (batch, units)
-        self.d_y, self.d_h, self.d_c = draw(*out), draw(batch, units), draw(batch, units)
+        self.d_y = draw(batch, steps, outputs) if options.get("return_sequences") else draw(batch, outputs)
+        self.d_states = [draw(*state.shape) for state in self.states.values()]
 
     def function(self, module, name):
         return getattr(module, f"{self.cell}_{name}")
@@ -92,20 +110,18 @@ class Case:
         """What the forward call returns, `saved` last."""
 
         def cast(array):
-            return None if array is None else array.astype(dtype, copy=False)
+            if not isinstance(array, np.ndarray) or array.dtype == bool:
+                return array
+            return array.astype(dtype, copy=False)
 
         packed = self.function(module, "pack")(
             cast(self.kernel),
             cast(self.recurrent),
             cast(self.bias),
             training=training or training_pack,
-            **self.pack_options,
+            **{name: cast(option) for name, option in self.pack_options.items()},
         )
-        states = {}
-        if self.state:
-            states["h0"] = cast(self.h0)
-            if self.cell == "lstm":
-                states["c0"] = cast(self.c0)
+        states = {name: cast(state) for name, state in self.states.items() if self.state}
         masks = {name: cast(array) for name, array in self.masks.items()}
         return self.function(module, "forward")(
             cast(self.x), packed, mask=self.mask, training=training, **states, **masks, **self.options
@@ -114,8 +130,7 @@ class Case:
     def run(self, module, dtype, need_d_x=True):
         """The outputs and the gradients."""
         *outputs, saved = self.forward(module, dtype)
-        gradients = [self.d_y, self.d_h, self.d_c][: 3 if self.cell == "lstm" else 2]
-        gradients = [array.astype(dtype, copy=False) for array in gradients]
+        gradients = [array.astype(dtype, copy=False) for array in (self.d_y, *self.d_states)]
         return outputs, self.function(module, "backward")(saved, *gradients, need_d_x=need_d_x)
 
     def compare(self, module):
@@ -123,10 +138,9 @@ class Case:
         outputs, gradients = self.run(module, self.dtype)
         exact_outputs, exact_gradients = self.run(reference, np.dtype(np.float64))
         what = f"{self.cell} {self.shape} {self.options}"
-        for name, actual, exact in zip("yhc", outputs, exact_outputs, strict=False):
+        for name, actual, exact in zip("yhcg", outputs, exact_outputs, strict=False):
             assert_close(actual, exact, self.dtype, self.inner, what=f"{name} {what}")
-        assert len(gradients) == len(exact_gradients)
-        for name, actual, exact in zip(GRADIENTS, gradients, exact_gradients, strict=False):
+        for name, actual, exact in zip(GRADIENTS, gradients, exact_gradients, strict=True):
             if exact is None:
                 assert actual is None, name
             else:

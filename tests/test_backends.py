@@ -20,6 +20,10 @@ ISAS = c.available_isas()
 CELLS = [
     {"cell": "lstm"},
     {"cell": "lstm", "peepholes": True, "input_dropout": 4, "recurrent_dropout": 4},
+    {"cell": "lstm", "gate_recurrence": True, "zoneout_masks": True, "coupled_gates": True},
+    {"cell": "lstm", "projection": 9, "zoneout_h": 0.1, "zoneout_c": 0.2},
+    {"cell": "lstm", "normalization": True, "peepholes": True},
+    {"cell": "lstm", "gate_recurrence": True, "projection": 9, "normalization": True, "zoneout_masks": True},
     {"cell": "gru"},
     {"cell": "gru", "reset_after": False, "input_dropout": 3, "recurrent_dropout": 3},
     {"cell": "simple_rnn"},
@@ -91,6 +95,16 @@ VARIANTS = [
     *({"removed": (name,)} for name in REMOVED),
     *({"removed": (name,), "peepholes": True} for name in REMOVED),
     {"removed": tuple(REMOVED)},
+    {"gate_recurrence": True},
+    {"projection": 5},
+    {"projection": 40, "peepholes": True},
+    {"normalization": True},
+    {"normalization": True, "removed": ("forget_gate", "output_activation"), "peepholes": True},
+    {"zoneout_masks": True},
+    {"zoneout_h": 0.2, "zoneout_c": 0.4, "cell_clip": 0.4},
+    {"zoneout_c": 0.5, "peepholes": True, "gate_recurrence": True, "coupled_gates": True},
+    {"gate_recurrence": True, "projection": 7, "normalization": True, "peepholes": True, "zoneout_masks": True},
+    {"gate_recurrence": True, "projection": 33, "zoneout_h": 0.3, "removed": ("input_gate",), "cell_clip": 0.4},
 ]
 
 
@@ -102,6 +116,36 @@ def test_lstm_variants(backend, dtype, rng, variant, dropout):
             rng, dtype, *shape, mask=mask, activation=activation, return_sequences=True,
             input_dropout=dropout[0], recurrent_dropout=dropout[1], **variant,
         ).compare(backend)  # fmt: skip
+
+
+def test_lstm_options_in_any_combination(backend, dtype, rng):
+    """Drawn at random, with shapes around the lanes and the height of a tile."""
+    draw = lambda *choices: choices[rng.integers(len(choices))]  # noqa: E731
+    for _ in range(60):
+        coupled = draw(False, True)
+        removable = REMOVED[2:] if coupled else REMOVED
+        options = {
+            "projection": draw(None, None, 3, 16, 21),
+            "gate_recurrence": draw(False, True),
+            "normalization": draw(False, True),
+            "epsilon": 0.1,  # a row of nearly equal sums multiplies errors by 1 / sqrt(epsilon)
+            "peepholes": draw(False, True),
+            "coupled_gates": coupled,
+            "removed": tuple(name for name in removable if draw(False, False, True)),
+            "cell_clip": draw(0.0, 0.5),
+            "zoneout_masks": draw(False, True),
+            "zoneout_h": draw(0.0, 0.2),
+            "zoneout_c": draw(0.0, 0.5),
+            "mask": draw(None, "random"),
+            "state": draw(False, True),
+            "bias": draw(False, True),
+            "return_sequences": draw(False, True),
+            "zero_output_for_mask": draw(False, True),
+            "input_dropout": draw(0, 0, 1, 4),
+            "recurrent_dropout": draw(0, 0, 1, 4),
+        }
+        shape = (draw(1, 2, 5, 13), draw(1, 3, 8), draw(0, 1, 7, 40), draw(1, 4, 16, 19, 35))
+        Case(rng, dtype, *shape, gain=0.5, **options).compare(backend)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru reset first", "simple_rnn"])
@@ -138,7 +182,7 @@ def test_activations_of_gru_and_simple_rnn(backend, dtype, rng, activation):
 def test_units_of_gru_and_simple_rnn_straddle_the_lanes(backend, dtype, rng):
     lanes = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[backend.get_isa()] // dtype.itemsize
     for size in [*range(1, 2 * lanes + 2), 4 * lanes - 1, 4 * lanes, 4 * lanes + 1]:
-        for options in CELLS[2:]:
+        for options in (o for o in CELLS if o["cell"] != "lstm"):
             Case(rng, dtype, 3, 2, 2, size, return_sequences=True, **options).compare(backend)
 
 
@@ -216,16 +260,20 @@ def test_inference_equals_training_to_the_bit(backend, dtype, rng, options):
             np.testing.assert_array_equal(a, b)
 
 
-def test_steps_one_by_one_equal_one_call_to_the_bit(backend, dtype, rng):
-    """A streaming caller hands h and c from call to call."""
-    case = Case(rng, dtype, 2, 7, 3, 20, return_sequences=True)
-    packed = backend.lstm_pack(case.kernel, case.recurrent, case.bias)
-    whole = backend.lstm_forward(case.x, packed, h0=case.h0, c0=case.c0, return_sequences=True)
-    h, c_state = case.h0, case.c0
+@pytest.mark.parametrize("options", [o for o in CELLS if "input_dropout" not in o], ids=str)
+def test_steps_one_by_one_equal_one_call_to_the_bit(backend, dtype, rng, options):
+    """A streaming caller hands the states from call to call."""
+    case = Case(rng, dtype, 2, 7, 3, 20, return_sequences=True, **options)
+    y, *final, _ = case.forward(backend, dtype, training=False)
+    x, masks = case.x, {name: mask for name, mask in case.masks.items() if name.startswith("zoneout")}
     for t in range(7):
-        y, h, c_state, _ = backend.lstm_forward(case.x[:, t : t + 1], packed, h0=h, c0=c_state)
-        np.testing.assert_array_equal(y, whole[0][:, t])
-    np.testing.assert_array_equal(c_state, whole[2])
+        case.x = x[:, t : t + 1]
+        case.masks |= {name: mask[t : t + 1] for name, mask in masks.items()}
+        step, *states, _ = case.forward(backend, dtype, training=False)
+        np.testing.assert_array_equal(step[:, 0], y[:, t])
+        case.states = dict(zip(case.states, states, strict=True))
+    for state, expected in zip(case.states.values(), final, strict=True):
+        np.testing.assert_array_equal(state, expected)
 
 
 @pytest.mark.parametrize("options", CELLS)
@@ -442,6 +490,18 @@ BAD_CALLS = [
      "lstm_pack: expected recurrent (5, 20) of float32, got (5, 16) of float32"),
     (lambda b, k: b.lstm_pack(np.zeros((2, 20), "i4"), np.zeros((5, 20), "f"), None), TypeError,
      "lstm_pack: expected kernel of dtype float32 or float64, got int32"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 20), "f"), np.zeros((5, 20), "f"), None, False, np.zeros((5, 5), "f")),
+     ValueError, "lstm_pack: expected gate_recurrence (15, 15) of float32, got (5, 5) of float32"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 20), "f"), np.zeros((3, 20), "f"), None, projection=np.zeros((3, 5), "f")),
+     ValueError, "lstm_pack: expected projection (5, 3) of float32, got (3, 5) of float32"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], g0=np.zeros((3, 15), "f")), ValueError,
+     "lstm_forward: expected g0 only with weights packed with gate_recurrence"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], normalization=np.zeros((8, 5), "f")), ValueError,
+     "lstm_forward: expected normalization (10, 5) of float32, got (8, 5) of float32"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], zoneout_c=1.5), ValueError,
+     "lstm_forward: argument 'zoneout_c' is out of its domain"),
+    (lambda b, k: b.lstm_forward(k["x"], k["packed"], zoneout_h_mask=np.zeros((3, 4, 5), bool)), ValueError,
+     "lstm_forward: expected zoneout_h_mask (4, 3, 5) of bool, got (3, 4, 5) of bool"),
     (lambda b, k: b.lstm_pack(np.zeros((2, 0), "f"), np.zeros((0, 0), "f"), None), ValueError,
      "lstm_pack: argument 'units' is out of its domain"),
     (lambda b, k: b.matmul(np.zeros((2, 3), "f"), np.zeros((4, 2), "f")), ValueError,

@@ -32,26 +32,43 @@ def difference_quotient(function, array):
 
 def check_cell(rng, cell, batch, steps, inputs, units, mask, state, dropout=(0, 0), reset_after=True, **options):
     """All gradients of a random linear functional of the outputs and states."""
-    gates = GATE_COUNT[cell]
-    names = ["x", "kernel", "recurrent", "bias", "h0", *(["c0"] if cell == "lstm" else [])]
-    v = {
-        "x": rng.normal(size=(batch, steps, inputs)),
-        "kernel": rng.normal(size=(inputs, gates * units)),
-        "recurrent": rng.normal(size=(units, gates * units)) / np.sqrt(units),
-        "bias": rng.normal(size=(2, 3 * units) if cell == "gru" and reset_after else gates * units),
-        "h0": rng.normal(size=(batch, units)),
-        "c0": rng.normal(size=(batch, units)),
+    gates, outputs = GATE_COUNT[cell], options.get("projection", units)
+    shapes = {
+        "x": (batch, steps, inputs),
+        "kernel": (inputs, gates * units),
+        "recurrent": (outputs, gates * units),
+        "bias": (2, 3 * units) if cell == "gru" and reset_after else (gates * units,),
     }
-    if options.pop("peepholes", False):
-        v["peepholes"] = options["peepholes"] = rng.normal(size=(3, units))
-    for name, sets, width in (("input_dropout", dropout[0], inputs), ("recurrent_dropout", dropout[1], units)):
+    state_shapes = {"h0": (batch, outputs)}
+    if cell == "lstm":
+        state_shapes["c0"] = (batch, units)
+    if options.get("gate_recurrence"):
+        state_shapes["g0"] = (batch, 3 * units)
+    if state:
+        shapes |= state_shapes
+    optional = {
+        "peepholes": (3, units),
+        "gate_recurrence": (3 * units, 3 * units),
+        "projection": (units, outputs),
+        "normalization": (10, units),
+    }
+    shapes |= {name: shape for name, shape in optional.items() if options.pop(name, False)}
+    v = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    v["recurrent"] /= np.sqrt(units)
+    for name, sets, width in (("input_dropout", dropout[0], inputs), ("recurrent_dropout", dropout[1], outputs)):
         if sets:
             options[name] = (rng.random((sets, batch, width)) < 0.7) / 0.7
-    pack_options = {"reset_after": reset_after} if cell == "gru" else {}
+    if options.pop("zoneout_masks", False):
+        options["zoneout_h_mask"] = rng.random((steps, batch, outputs)) < 0.4
+        options["zoneout_c_mask"] = rng.random((steps, batch, units)) < 0.4
+    options |= {name: v[name] for name in ("peepholes", "normalization") if name in v}
+    pack_options = {name: v[name] for name in ("gate_recurrence", "projection") if name in v}
+    if cell == "gru":
+        pack_options["reset_after"] = reset_after
 
     def forward(training):
         packed = getattr(reference, f"{cell}_pack")(v["kernel"], v["recurrent"], v["bias"], **pack_options)
-        states = {name: v[name] for name in names[4:] if state}
+        states = {name: v[name] for name in state_shapes if state}
         return getattr(reference, f"{cell}_forward")(v["x"], packed, mask=mask, training=training, **states, **options)
 
     *outputs, saved = forward(training=True)
@@ -61,12 +78,12 @@ def check_cell(rng, cell, batch, steps, inputs, units, mask, state, dropout=(0, 
         return sum(float((a * w).sum()) for a, w in zip(forward(training=False)[:-1], weights, strict=True))
 
     gradients = getattr(reference, f"{cell}_backward")(saved, *weights)
-    for name, gradient in zip([*names, "peepholes"], gradients, strict=False):
-        if name in v and (state or name not in ("h0", "c0")):
-            expected = difference_quotient(loss, v[name])
-            assert gradient.shape == expected.shape
-            np.testing.assert_allclose(gradient, expected, rtol=RTOL, atol=ATOL, err_msg=f"d_{name}, {options}")
-    assert ("peepholes" in v) == (cell == "lstm" and gradients[-1] is not None)
+    found = {name.removeprefix("d_") for name, gradient in gradients._asdict().items() if gradient is not None}
+    assert found == {*v, *state_shapes}
+    for name in v:
+        expected, gradient = difference_quotient(loss, v[name]), getattr(gradients, f"d_{name}")
+        assert gradient.shape == expected.shape
+        np.testing.assert_allclose(gradient, expected, rtol=RTOL, atol=ATOL, err_msg=f"d_{name}, {options}")
 
 
 def check_lstm(rng, *arguments, **options):
@@ -117,6 +134,14 @@ REMOVED = ["input_gate", "forget_gate", "output_gate", "input_activation", "outp
         {"cell_clip": 0.5, "peepholes": True},
         *({"removed": (name,), "peepholes": True} for name in REMOVED),
         {"removed": tuple(REMOVED), "cell_clip": 0.5},
+        {"gate_recurrence": True},
+        {"projection": 2},
+        {"normalization": True},
+        {"zoneout_masks": True},
+        {"zoneout_h": 0.2, "zoneout_c": 0.4, "cell_clip": 0.5},
+        {"gate_recurrence": True, "projection": 4, "normalization": True, "peepholes": True, "zoneout_masks": True},
+        {"gate_recurrence": True, "coupled_gates": True, "cell_clip": 0.5, "zoneout_c": 0.3, "normalization": True},
+        {"normalization": True, "removed": ("forget_gate", "output_gate"), "gate_recurrence": True, "projection": 2},
     ],
     ids=str,
 )

@@ -83,8 +83,8 @@ def test_a_wrong_array_is_refused_by_name(name, shape, dtype):
     right = {"x": (3, 4, 2), "mask": (3, 4), "d_y": (3, 4, 5)}.get(name, (3, 5))
     right_dtype = np.dtype("?" if name == "mask" else "f4")
     packed = c.lstm_pack(case.kernel, case.recurrent, case.bias, training=True)
-    arguments = {"x": case.x, "h0": case.h0, "c0": case.c0, "mask": case.mask}
-    gradients = {"d_y": case.d_y, "d_h": case.d_h, "d_c": case.d_c}
+    arguments = {"x": case.x, **case.states, "mask": case.mask}
+    gradients = {"d_y": case.d_y, **dict(zip(("d_h", "d_c"), case.d_states, strict=True))}
     (arguments if name in arguments else gradients)[name] = array
 
     def run():

@@ -4,7 +4,8 @@
  * the Python binding is generated from it (csrc/cffi_build.py reads all lines that are not preprocessor lines).
  *
  * Shapes are written in the letters
- *     B batch    T steps    I inputs (features of a step)    H units (width of the state)
+ *     B batch    T steps    I inputs (features of a step)    H units (width of c)
+ *     P outputs (width of h: H, but for a projection)
  * row-major, the last axis contiguous. Where a buffer may have gaps, explicit strides are given, counted in elements
  * (not bytes) and possibly negative: time runs backwards when the pointer is at the last step and the step stride
  * is negative, so neither batch-major, time-major nor reversed data is ever copied.
@@ -89,7 +90,14 @@ FUSEDLSTM_API int fusedlstm_set_num_threads(int threads);
  *     [zi zf zc zo] = x W + h' U + b
  *     i = s(zi)   f = s(zf)   g = a(zc)   c = f c' + i g   o = s(zo)   h = o a(c)
  *     (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000), with the variants of the flags below, and
- *     with peepholes p: zi += p_i c'   zf += p_f c'   zo += p_o c (Gers and Schmidhuber 2000)
+ *     with peepholes p: zi += p_i c'   zf += p_f c'   zo += p_o c (Gers and Schmidhuber 2000);
+ *     with FULL_GATE_RECURRENCE (Greff et al. 2015): [zi zf zo] += [i' f' o'] G, i' f' o' being the gates of the step
+ *     before, which are a third state g (B,3H);
+ *     with LAYER_NORM, N(v) = (v - mean v) / sqrt(variance of v + epsilon) over a row's 4H or H numbers (Ba, Kiros and
+ *     Hinton 2016): [zi zf zc zo] = k_x N(x W) + k_h N(h' U + [i' f' 0 o'] G) + b   h = o a(k_c N(c) + l_c);
+ *     with a projection M (H,P) (Sak, Senior and Beaufays 2014): h = (o a(c)) M, of width P; U is (P,4H) then;
+ *     with zoneout (Krueger et al. 2017) c, and h, then keep c', and h', in the units that a mask of the step names, or
+ *     without masks c = c + zoneout_c (c' - c), h likewise. This c is what o's peephole and h see.
  * FUSEDLSTM_GRU, n = 3, gates in the order z r h (Cho et al. 2014):
  *     z = s(x W_z + h' U_z + b_z)   r = s(x W_r + h' U_r + b_r)   g = a(x W_h + (r h') U_h + b_h), b (3H,);
  *     with FUSEDLSTM_RESET_AFTER g = a(x W_h + b_h + r (h' U_h + d_h)) and z, r with a second bias too, b (2,3H)
@@ -102,16 +110,18 @@ FUSEDLSTM_API int fusedlstm_set_num_threads(int threads);
 enum fusedlstm_cell { FUSEDLSTM_LSTM = 0, FUSEDLSTM_GRU = 1, FUSEDLSTM_SIMPLE_RNN = 2 };
 
 enum fusedlstm_rnn_flags {
-    FUSEDLSTM_TRAINING = 1,               /* keep in `saved` what backward needs */
-    FUSEDLSTM_LAST_STEP = 2,              /* y and d_y are (B,H): the output of the last step only */
-    FUSEDLSTM_ZERO_OUTPUT_FOR_MASK = 4,   /* see above */
-    FUSEDLSTM_COUPLED_GATES = 8,          /* LSTM: f = 1 - i (CIFG); zf is not used */
-    FUSEDLSTM_NO_INPUT_GATE = 16,         /* LSTM: i = 1 (NIG); zi is not used */
-    FUSEDLSTM_NO_FORGET_GATE = 32,        /* LSTM: f = 1 (NFG); zf is not used */
-    FUSEDLSTM_NO_OUTPUT_GATE = 64,        /* LSTM: o = 1 (NOG); zo is not used */
-    FUSEDLSTM_NO_INPUT_ACTIVATION = 128,  /* LSTM: g = zc (NIAF) */
-    FUSEDLSTM_NO_OUTPUT_ACTIVATION = 256, /* LSTM: h = o c (NOAF) */
-    FUSEDLSTM_RESET_AFTER = 512           /* GRU: see above */
+    FUSEDLSTM_TRAINING = 1,                /* keep in `saved` what backward needs */
+    FUSEDLSTM_LAST_STEP = 2,               /* y and d_y are (B,H): the output of the last step only */
+    FUSEDLSTM_ZERO_OUTPUT_FOR_MASK = 4,    /* see above */
+    FUSEDLSTM_COUPLED_GATES = 8,           /* LSTM: f = 1 - i (CIFG); zf is not used */
+    FUSEDLSTM_NO_INPUT_GATE = 16,          /* LSTM: i = 1 (NIG); zi is not used */
+    FUSEDLSTM_NO_FORGET_GATE = 32,         /* LSTM: f = 1 (NFG); zf is not used */
+    FUSEDLSTM_NO_OUTPUT_GATE = 64,         /* LSTM: o = 1 (NOG); zo is not used */
+    FUSEDLSTM_NO_INPUT_ACTIVATION = 128,   /* LSTM: g = zc (NIAF) */
+    FUSEDLSTM_NO_OUTPUT_ACTIVATION = 256,  /* LSTM: h = o c (NOAF) */
+    FUSEDLSTM_RESET_AFTER = 512,           /* GRU: see above */
+    FUSEDLSTM_FULL_GATE_RECURRENCE = 1024, /* LSTM: see above */
+    FUSEDLSTM_LAYER_NORM = 2048            /* LSTM: see above */
 };
 
 /* Sizes and options of one call; forward and backward of one call get the same. */
@@ -125,16 +135,24 @@ struct fusedlstm_rnn {
     int32_t threads;                     /* 0: fusedlstm_num_threads(); small calls use fewer */
     /* How many dropout masks there are of x and of h': 0, 1 (the gates share it), or n (one a gate, in their order). */
     int32_t input_dropout, recurrent_dropout;
-    double cell_clip; /* LSTM: c is clipped to +-cell_clip; 0: not clipped */
+    int64_t projection;          /* LSTM: P; 0: none */
+    double cell_clip;            /* LSTM: c is clipped to +-cell_clip; 0: not clipped */
+    double zoneout_h, zoneout_c; /* LSTM: 0 ... 1, 0: none; used where no masks are given */
+    double epsilon;              /* LSTM with LAYER_NORM: added to the variances */
 };
 
 /* The weights in the order in which the kernels read them. Packing is the only step that reads Keras's layout; a pack
  * serves any batch and steps, until the weights change. A pack for TRAINING also holds the transposed weights. */
 FUSEDLSTM_API size_t fusedlstm_rnn_packed_size(const struct fusedlstm_rnn *layer);
-FUSEDLSTM_API int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const void *kernel, /* (I,nH) */
-                                     const void *recurrent,                                 /* (H,nH) */
-                                     const void *bias, /* as above, NULL for none */
-                                     void *packed,     /* packed_size bytes, aligned to 64 */
+struct fusedlstm_rnn_weights {
+    const void *kernel;          /* (I,nH) */
+    const void *recurrent;       /* (P,nH) */
+    const void *bias;            /* as above; NULL: none */
+    const void *gate_recurrence; /* (3H,3H), rows and columns in the order i f o: FULL_GATE_RECURRENCE only */
+    const void *projection;      /* (H,P): with a projection only */
+};
+FUSEDLSTM_API int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_weights *weights,
+                                     void *packed, /* packed_size bytes, aligned to 64 */
                                      const char **error);
 
 /* `saved` (only with TRAINING) goes from forward to backward, which destroys it; states and gates, no more.
@@ -146,44 +164,52 @@ FUSEDLSTM_API size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlst
 struct fusedlstm_rnn_forward {
     const void *x;       /* (B,T,I); batch and step strides below, features contiguous */
     const uint8_t *mask; /* (B,T), nonzero = use the step; NULL: all are used */
-    const void *h0, *c0; /* (B,H) contiguous; NULL: zeros. h0 may alias h, c0 may alias c. c0: LSTM only */
-    const void *packed;  /* from fusedlstm_rnn_pack, same cell, I, H, dtype, RESET_AFTER, and TRAINING flag or more */
-    void *y;             /* (B,T,H), or (B,H) with LAST_STEP; NULL: not wanted */
-    void *h, *c;         /* (B,H) contiguous: the final state; NULL: not wanted. c: LSTM only */
-    void *saved;         /* saved_size bytes, aligned to 64; NULL without TRAINING */
-    void *workspace;     /* forward_workspace_size bytes, aligned to 64 */
+    /* (B,P), (B,H) and (B,3H) contiguous; NULL: zeros. They may alias h, c and g. c0: LSTM; g0: FULL_GATE_RECURRENCE */
+    const void *h0, *c0, *g0;
+    const void *packed; /* from fusedlstm_rnn_pack for the same layer, but for B, T; TRAINING flag or more */
+    void *y;            /* (B,T,P), or (B,P) with LAST_STEP; NULL: not wanted */
+    void *h, *c, *g;    /* contiguous, shaped like h0, c0 and g0: the final state; NULL: not wanted */
+    void *saved;        /* saved_size bytes, aligned to 64; NULL without TRAINING */
+    void *workspace;    /* forward_workspace_size bytes, aligned to 64 */
     int64_t x_batch_stride, x_step_stride;
     int64_t mask_batch_stride, mask_step_stride;
     int64_t y_batch_stride, y_step_stride; /* y_step_stride is not read with LAST_STEP */
     /* Dropout masks, constant over time, multiplied into x and h' ahead of the products (Gal and Ghahramani 2016):
-     * (input_dropout,B,I) and (recurrent_dropout,B,H) contiguous; NULL where the layer has 0 */
+     * (input_dropout,B,I) and (recurrent_dropout,B,P) contiguous; NULL where the layer has 0 */
     const void *input_dropout, *recurrent_dropout;
-    const void *peepholes; /* (3,H): p_i p_f p_o; NULL: none. LSTM only */
+    const void *peepholes;     /* (3,H): p_i p_f p_o; NULL: none. LSTM only */
+    const void *normalization; /* (10,H): k_x (i f c o), k_h (i f c o), k_c, l_c; with LAYER_NORM only */
+    /* (T,B,P) and (T,B,H) contiguous, nonzero = keep the old value; NULL: the rates of the layer count. LSTM only */
+    const uint8_t *zoneout_h, *zoneout_c;
 };
 FUSEDLSTM_API int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                                         const char **error);
 
 /* Gradients of a loss, given those of the outputs. Every d_ output is overwritten, none is added to. */
 struct fusedlstm_rnn_backward {
-    const void *x;         /* as in forward, with the same contents */
-    const uint8_t *mask;   /* as in forward, with the same contents */
-    const void *packed;    /* as in forward, packed for TRAINING */
-    void *saved;           /* from forward; destroyed */
-    const void *d_y;       /* like y of forward: (B,T,H) or (B,H) with LAST_STEP; NULL: zeros */
-    const void *d_h, *d_c; /* (B,H) contiguous, of the final state; NULL: zeros. d_c: LSTM only */
-    void *d_x;             /* (B,T,I); NULL: not wanted */
-    void *d_kernel;        /* (I,nH) contiguous; NULL: not wanted */
-    void *d_recurrent;     /* (H,nH) contiguous; NULL: not wanted */
-    void *d_bias;          /* shaped like the bias; NULL: not wanted */
-    void *d_h0, *d_c0;     /* (B,H) contiguous; NULL: not wanted. d_c0: LSTM only */
-    void *workspace;       /* backward_workspace_size bytes, aligned to 64 */
+    const void *x;               /* as in forward, with the same contents */
+    const uint8_t *mask;         /* as in forward, with the same contents */
+    const void *packed;          /* as in forward, packed for TRAINING */
+    void *saved;                 /* from forward; destroyed */
+    const void *d_y;             /* like y of forward: (B,T,P) or (B,P) with LAST_STEP; NULL: zeros */
+    const void *d_h, *d_c, *d_g; /* contiguous, of the final state, shaped like it; NULL: zeros */
+    void *d_x;                   /* (B,T,I); NULL: not wanted */
+    void *d_kernel;              /* (I,nH) contiguous; NULL: not wanted */
+    void *d_recurrent;           /* (P,nH) contiguous; NULL: not wanted */
+    void *d_bias;                /* shaped like the bias; NULL: not wanted */
+    void *d_h0, *d_c0, *d_g0;    /* contiguous, shaped like h0, c0 and g0; NULL: not wanted */
+    void *workspace;             /* backward_workspace_size bytes, aligned to 64 */
     int64_t x_batch_stride, x_step_stride;
     int64_t mask_batch_stride, mask_step_stride;
     int64_t d_y_batch_stride, d_y_step_stride;
     int64_t d_x_batch_stride, d_x_step_stride;
     const void *input_dropout, *recurrent_dropout; /* as in forward */
-    const void *peepholes;                         /* as in forward */
+    const void *peepholes, *normalization;         /* as in forward */
+    const uint8_t *zoneout_h, *zoneout_c;          /* as in forward */
     void *d_peepholes;                             /* (3,H); NULL: not wanted */
+    void *d_gate_recurrence;                       /* (3H,3H); NULL: not wanted */
+    void *d_projection;                            /* (H,P); NULL: not wanted */
+    void *d_normalization;                         /* (10,H); NULL: not wanted */
 };
 FUSEDLSTM_API int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
                                          const char **error);

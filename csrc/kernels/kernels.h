@@ -10,7 +10,7 @@
 
 struct pack_job {
     const struct fusedlstm_rnn *layer;
-    const void *kernel, *recurrent, *bias;
+    const struct fusedlstm_rnn_weights *weights;
     void *packed;
 };
 
@@ -25,8 +25,12 @@ struct rnn_job {
 /* Stands at the head of packed weights and of saved activations, so that those of another call are told apart. */
 struct stamp {
     uint32_t kind, vec_bytes;
-    int32_t dtype, training, cell, reset_after;
-    int64_t batch, steps, inputs, units;
+    int32_t dtype, training, cell, layout; /* layout: the flags that change where numbers stand */
+    int64_t batch, steps, inputs, units, projection;
+};
+enum {
+    PACKED_LAYOUT = FUSEDLSTM_RESET_AFTER | FUSEDLSTM_FULL_GATE_RECURRENCE,
+    SAVED_LAYOUT = PACKED_LAYOUT | FUSEDLSTM_LAYER_NORM
 };
 enum { STAMP_PACKED = 0x70616b31, STAMP_SAVED = 0x73617631 };
 

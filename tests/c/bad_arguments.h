@@ -22,7 +22,8 @@ struct call {
     struct fusedlstm_update update;
     const struct fusedlstm_rnn *layer_argument;
     const void *arguments; /* the struct of the entry point */
-    const void *kernel, *recurrent, *bias;
+    struct fusedlstm_rnn_weights weights;
+    const struct fusedlstm_rnn_weights *weights_argument;
     void *packed;
     int32_t dtype, activation, nesterov;
     int64_t n, rows, width;
@@ -102,7 +103,7 @@ static const struct bad BAD[] = {
     INT32(LAYER, layer.flags, "flags", -1),
     INT32(LAYER, layer.flags, "flags", 512),
     INT32(LAYER, layer.flags, "flags", INT32_MAX),
-    INT32(LAYER, layer.flags, "flags", 1024),
+    INT32(LAYER, layer.flags, "flags", 4096),
     INT32(LAYER, layer.flags, "flags", FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_INPUT_GATE),
     INT32(LAYER, layer.flags, "flags", FUSEDLSTM_COUPLED_GATES | FUSEDLSTM_NO_FORGET_GATE),
     INT32(LAYER, layer.cell, "cell", -1),
@@ -114,10 +115,23 @@ static const struct bad BAD[] = {
     INT32(LAYER, layer.threads, "threads", INT32_MIN),
     {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, -1, 0, 0},
     {LAYER, "cell_clip", AT(layer.cell_clip), TO_DOUBLE, NAN, 0, 0},
+    INT64(LAYER, layer.projection, "projection", -1),
+    INT64(LAYER, layer.projection, "projection", 0x1p31),
+    {LAYER, "zoneout_h", AT(layer.zoneout_h), TO_DOUBLE, -0.1, 0, 0},
+    {LAYER, "zoneout_h", AT(layer.zoneout_h), TO_DOUBLE, NAN, 0, 0},
+    {LAYER, "zoneout_c", AT(layer.zoneout_c), TO_DOUBLE, 1.1, 0, 0},
+    {LAYER, "zoneout_c", AT(layer.zoneout_c), TO_DOUBLE, NAN, 0, 0},
+    {LAYER, "epsilon", AT(layer.epsilon), TO_DOUBLE, -1, 0, 0},
+    NOT_FINITE(LAYER, layer.epsilon, "epsilon"),
     /* Packing. */
-    NEEDED(1, 1 << PACK, kernel, "kernel"),
-    NEEDED(2, 1 << PACK, recurrent, "recurrent"),
-    ALIGNED_TO(1, 1 << PACK, bias, "bias"),
+    NOT_NULL(1 << PACK, weights_argument, "weights"),
+    NEEDED(1, 1 << PACK, weights.kernel, "kernel"),
+    NEEDED(2, 1 << PACK, weights.recurrent, "recurrent"),
+    ALIGNED_TO(1, 1 << PACK, weights.bias, "bias"),
+    OTHERS(1 << PACK, weights.gate_recurrence, "gate_recurrence", weights.kernel),
+    OTHERS(1 << PACK, weights.projection, "projection", weights.kernel),
+    {1 << PACK, "gate_recurrence", AT(layer.flags), TO_INT32, FUSEDLSTM_FULL_GATE_RECURRENCE, 0, 0},
+    {1 << PACK, "projection", AT(layer.projection), TO_INT64, 3, 0, 0},
     NEEDED(32, 1 << PACK, packed, "packed"),
     /* Forward. */
     NOT_NULL(STRUCTS, arguments, "args"),
@@ -141,8 +155,11 @@ static const struct bad BAD[] = {
     OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_dtype),
     OTHERS(1 << FORWARD, forward.packed, "packed", pack_of_other_isa),
     OTHERS(1 << FORWARD, forward.packed, "packed", saved_of_other_batch),
-    OTHERS(1 << FORWARD, forward.input_dropout, "input_dropout", kernel),
-    OTHERS(1 << FORWARD, forward.recurrent_dropout, "recurrent_dropout", kernel),
+    OTHERS(1 << FORWARD, forward.input_dropout, "input_dropout", weights.kernel),
+    OTHERS(1 << FORWARD, forward.recurrent_dropout, "recurrent_dropout", weights.kernel),
+    OTHERS(1 << FORWARD, forward.normalization, "normalization", weights.kernel),
+    OTHERS(1 << FORWARD, forward.g0, "g0", weights.kernel),
+    OTHERS(1 << FORWARD, forward.g, "g", weights.kernel),
     /* Backward. */
     NEEDED(1, 1 << BACKWARD, backward.x, "x"),
     NEEDED(16, 1 << BACKWARD, backward.packed, "packed"),
@@ -176,9 +193,15 @@ static const struct bad BAD[] = {
     OTHERS(1 << BACKWARD, backward.saved, "saved", saved_of_other_units),
     OTHERS(1 << BACKWARD, backward.saved, "saved", saved_used),
     OTHERS(1 << BACKWARD, backward.saved, "saved", packed),
-    OTHERS(1 << BACKWARD, backward.input_dropout, "input_dropout", kernel),
-    OTHERS(1 << BACKWARD, backward.recurrent_dropout, "recurrent_dropout", kernel),
-    OTHERS(1 << BACKWARD, backward.d_peepholes, "d_peepholes", kernel),
+    OTHERS(1 << BACKWARD, backward.input_dropout, "input_dropout", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.recurrent_dropout, "recurrent_dropout", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.normalization, "normalization", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_peepholes, "d_peepholes", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_g, "d_g", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_g0, "d_g0", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_gate_recurrence, "d_gate_recurrence", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_projection, "d_projection", weights.kernel),
+    OTHERS(1 << BACKWARD, backward.d_normalization, "d_normalization", weights.kernel),
     /* The product. */
     INT32(1 << MATMUL, matmul.dtype, "dtype", -1),
     INT32(1 << MATMUL, matmul.dtype, "dtype", 2),
@@ -252,7 +275,7 @@ enum { BAD_COUNT = sizeof BAD / sizeof *BAD };
 static const struct {
     enum entry entry;
     size_t at;
-} OPTIONAL[] = {{PACK, AT(bias)},
+} OPTIONAL[] = {{PACK, AT(weights.bias)},
                 {FORWARD, AT(forward.mask)},
                 {FORWARD, AT(forward.h0)},
                 {FORWARD, AT(forward.c0)},

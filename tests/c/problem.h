@@ -21,7 +21,14 @@ struct shape {
     int cell;
     int input_dropout, recurrent_dropout; /* numbers of masks */
     int peepholes;
+    int projects; /* to a few less than the units */
+    int zoneout;  /* NO_ZONEOUT ... */
 };
+enum { NO_ZONEOUT, ZONEOUT_RATES, ZONEOUT_MASKS };
+
+static inline int64_t output_count(const struct shape *shape) {
+    return shape->projects ? shape->units / 2 + 1 : shape->units;
+}
 
 /* Gates of a cell, and numbers in its bias. */
 static inline int64_t gate_count(const struct shape *shape) {
@@ -60,6 +67,7 @@ struct grid {
     int64_t batch_stride, step_stride;
 };
 
+enum { OUTPUTS = 15 };
 struct problem {
     struct shape shape;
     size_t size; /* of an element */
@@ -67,14 +75,14 @@ struct problem {
     struct fusedlstm_rnn layer;
     struct fusedlstm_rnn_forward forward;
     struct fusedlstm_rnn_backward backward;
-    void *kernel, *recurrent, *bias;
+    struct fusedlstm_rnn_weights weights;
     struct grid x, mask, y, d_y, d_x;
     /* Everything that the two calls give back, gaps of strided arrays included. */
     struct {
         const char *name;
         void *data;
         size_t bytes;
-    } outputs[10];
+    } outputs[OUTPUTS];
 };
 
 static inline size_t element_size(int dtype) {
@@ -132,17 +140,32 @@ static inline void randomize_grid(struct problem *p, const struct grid *g, int64
                 set_element(grid_row(g, b, t, p->size), k, p->shape.dtype, random_unit(random));
 }
 
-static inline void output(struct problem *p, int at, const char *name, void *data, size_t bytes) {
+static inline void output(struct problem *p, const char *name, void *data, size_t bytes) {
+    int at = 0;
+    while (p->outputs[at].name) at++;
     p->outputs[at].name = name;
     p->outputs[at].data = data;
     p->outputs[at].bytes = bytes;
+}
+/* `count` numbers that a call writes, if it is `wanted`. */
+static inline void *output_array(struct problem *p, const char *name, int wanted, int64_t count) {
+    if (!wanted) return NULL;
+    void *array = blank(&p->pool, (size_t)count * p->size, p->size);
+    output(p, name, array, (size_t)count * p->size);
+    return array;
+}
+static inline const uint8_t *random_bytes(struct problem *p, int64_t count, uint64_t *random) {
+    uint8_t *bytes = p->pool.get(&p->pool, (size_t)count, 1);
+    for (int64_t k = 0; k < count; k++) bytes[k] = (uint8_t)random_below(random, 2);
+    return bytes;
 }
 
 static inline void problem_make(struct problem *p, const struct shape *shape, uint64_t seed,
                                 void *(*get)(struct pool *, size_t, size_t), void (*release)(struct pool *),
                                 int at_end) {
     const int64_t B = shape->batch, T = shape->steps, I = shape->inputs, H = shape->units;
-    const int64_t columns = gate_count(shape) * H;
+    const int64_t columns = gate_count(shape) * H, P = output_count(shape);
+    const int recurs = shape->flags & FUSEDLSTM_FULL_GATE_RECURRENCE, norm = shape->flags & FUSEDLSTM_LAYER_NORM;
     const int lstm = shape->cell == FUSEDLSTM_LSTM;
     const int last_step = (shape->flags & FUSEDLSTM_LAST_STEP) != 0, training = shape->flags & FUSEDLSTM_TRAINING;
     *p = (struct problem){.shape = *shape, .size = element_size(shape->dtype)};
@@ -158,15 +181,20 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
                                       .threads = shape->threads,
                                       .cell = shape->cell,
                                       .input_dropout = shape->input_dropout,
-                                      .recurrent_dropout = shape->recurrent_dropout};
-    const size_t state = (size_t)(B * H) * p->size;
+                                      .recurrent_dropout = shape->recurrent_dropout,
+                                      .projection = shape->projects ? P : 0,
+                                      .zoneout_h = shape->zoneout == ZONEOUT_RATES ? 0.2 : 0,
+                                      .zoneout_c = shape->zoneout == ZONEOUT_RATES ? 0.3 : 0,
+                                      .epsilon = 1e-5};
     uint64_t random = seed;
-    p->kernel = random_array(p, I * columns, 1 / sqrt((double)(I + 1)), &random);
-    p->recurrent = random_array(p, H * columns, 1 / sqrt((double)H), &random);
-    p->bias = random_array(p, bias_size(shape), 0.5, &random);
+    p->weights.kernel = random_array(p, I * columns, 1 / sqrt((double)(I + 1)), &random);
+    p->weights.recurrent = random_array(p, P * columns, 1 / sqrt((double)P), &random);
+    p->weights.bias = random_array(p, bias_size(shape), 0.5, &random);
+    if (recurs) p->weights.gate_recurrence = random_array(p, 9 * H * H, 0.4 / sqrt((double)H), &random);
+    if (shape->projects) p->weights.projection = random_array(p, H * P, 1 / sqrt((double)H), &random);
     p->x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
     randomize_grid(p, &p->x, T, I, &random);
-    p->y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
+    p->y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, P, p->size);
     p->mask = make_grid(&p->pool, (shape->layout + 1) % LAYOUTS, B, T, 1, 1);
     for (int64_t b = 0; b < B; b++)
         for (int64_t t = 0; t < T; t++)
@@ -180,29 +208,34 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     f->mask = shape->mask ? (const uint8_t *)p->mask.origin : NULL;
     f->mask_batch_stride = p->mask.batch_stride;
     f->mask_step_stride = p->mask.step_stride;
-    f->h0 = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    f->h0 = shape->states ? random_array(p, B * P, 1, &random) : NULL;
     f->c0 = shape->states && lstm ? random_array(p, B * H, 1, &random) : NULL;
+    f->g0 = shape->states && recurs ? random_array(p, 3 * B * H, 1, &random) : NULL;
     void *packed = blank(&p->pool, fusedlstm_rnn_packed_size(&p->layer), 64);
     f->packed = packed;
     f->y = p->y.origin;
     f->y_batch_stride = p->y.batch_stride;
     f->y_step_stride = last_step ? 1 : p->y.step_stride;
-    f->h = blank(&p->pool, state, p->size);
-    f->c = lstm ? blank(&p->pool, state, p->size) : NULL;
+    output(p, "y", p->y.block, p->y.bytes);
+    f->h = output_array(p, "h", 1, B * P);
+    f->c = output_array(p, "c", lstm, B * H);
+    f->g = output_array(p, "g", recurs, 3 * B * H);
     if (shape->input_dropout) f->input_dropout = random_array(p, shape->input_dropout * B * I, 1, &random);
-    if (shape->recurrent_dropout) f->recurrent_dropout = random_array(p, shape->recurrent_dropout * B * H, 1, &random);
+    if (shape->recurrent_dropout) f->recurrent_dropout = random_array(p, shape->recurrent_dropout * B * P, 1, &random);
     if (shape->peepholes) f->peepholes = random_array(p, 3 * H, 1, &random);
+    if (norm) f->normalization = random_array(p, 10 * H, 1, &random);
+    if (shape->zoneout == ZONEOUT_MASKS) {
+        f->zoneout_h = random_bytes(p, T * B * P, &random);
+        f->zoneout_c = random_bytes(p, T * B * H, &random);
+    }
     f->saved = training ? blank(&p->pool, fusedlstm_rnn_saved_size(&p->layer), 64) : NULL;
     f->workspace = blank(&p->pool, fusedlstm_rnn_forward_workspace_size(&p->layer), 64);
-    output(p, 0, "y", p->y.block, p->y.bytes);
-    output(p, 1, "h", f->h, state);
-    output(p, 2, "c", f->c, lstm ? state : 0);
-    CHECK(fusedlstm_rnn_pack(&p->layer, p->kernel, p->recurrent, p->bias, packed, NULL) == FUSEDLSTM_OK, "pack");
+    CHECK(fusedlstm_rnn_pack(&p->layer, &p->weights, packed, NULL) == FUSEDLSTM_OK, "pack");
     if (!training) return;
 
     struct fusedlstm_rnn_backward *g = &p->backward;
-    p->d_y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, H, p->size);
-    randomize_grid(p, &p->d_y, last_step ? 1 : T, H, &random);
+    p->d_y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, P, p->size);
+    randomize_grid(p, &p->d_y, last_step ? 1 : T, P, &random);
     p->d_x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
     *g = (struct fusedlstm_rnn_backward){.x = f->x,
                                          .x_batch_stride = f->x_batch_stride,
@@ -214,48 +247,57 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
                                          .input_dropout = f->input_dropout,
                                          .recurrent_dropout = f->recurrent_dropout,
                                          .peepholes = f->peepholes,
+                                         .normalization = f->normalization,
+                                         .zoneout_h = f->zoneout_h,
+                                         .zoneout_c = f->zoneout_c,
                                          .saved = f->saved};
     g->d_y = p->d_y.origin;
     g->d_y_batch_stride = p->d_y.batch_stride;
     g->d_y_step_stride = last_step ? 1 : p->d_y.step_stride;
-    g->d_h = shape->states ? random_array(p, B * H, 1, &random) : NULL;
+    g->d_h = shape->states ? random_array(p, B * P, 1, &random) : NULL;
     g->d_c = shape->states && lstm ? random_array(p, B * H, 1, &random) : NULL;
+    g->d_g = shape->states && recurs ? random_array(p, 3 * B * H, 1, &random) : NULL;
     g->d_x = p->d_x.origin;
     g->d_x_batch_stride = p->d_x.batch_stride;
     g->d_x_step_stride = p->d_x.step_stride;
-    g->d_kernel = blank(&p->pool, (size_t)(I * columns) * p->size, p->size);
-    g->d_recurrent = blank(&p->pool, (size_t)(H * columns) * p->size, p->size);
-    g->d_bias = blank(&p->pool, (size_t)bias_size(shape) * p->size, p->size);
-    g->d_h0 = blank(&p->pool, state, p->size);
-    g->d_c0 = lstm ? blank(&p->pool, state, p->size) : NULL;
-    if (shape->peepholes) g->d_peepholes = blank(&p->pool, (size_t)(3 * H) * p->size, p->size);
+    output(p, "d_x", p->d_x.block, p->d_x.bytes);
+    g->d_kernel = output_array(p, "d_kernel", 1, I * columns);
+    g->d_recurrent = output_array(p, "d_recurrent", 1, P * columns);
+    g->d_bias = output_array(p, "d_bias", 1, bias_size(shape));
+    g->d_h0 = output_array(p, "d_h0", 1, B * P);
+    g->d_c0 = output_array(p, "d_c0", lstm, B * H);
+    g->d_g0 = output_array(p, "d_g0", recurs, 3 * B * H);
+    g->d_peepholes = output_array(p, "d_peepholes", shape->peepholes, 3 * H);
+    g->d_gate_recurrence = output_array(p, "d_gate_recurrence", recurs, 9 * H * H);
+    g->d_projection = output_array(p, "d_projection", shape->projects, H * P);
+    g->d_normalization = output_array(p, "d_normalization", norm, 10 * H);
     g->workspace = blank(&p->pool, fusedlstm_rnn_backward_workspace_size(&p->layer), 64);
-    output(p, 3, "d_x", p->d_x.block, p->d_x.bytes);
-    output(p, 4, "d_kernel", g->d_kernel, (size_t)(I * columns) * p->size);
-    output(p, 5, "d_recurrent", g->d_recurrent, (size_t)(H * columns) * p->size);
-    output(p, 6, "d_bias", g->d_bias, (size_t)bias_size(shape) * p->size);
-    output(p, 7, "d_h0", g->d_h0, state);
-    output(p, 8, "d_c0", g->d_c0, lstm ? state : 0);
-    output(p, 9, "d_peepholes", g->d_peepholes, shape->peepholes ? (size_t)(3 * H) * p->size : 0);
 }
 
 /* A cell with options of its own: its number 0 ... VARIANTS-1, all of which leave `flags` as they were otherwise. */
-enum { VARIANTS = 7 };
+enum { VARIANTS = 11 };
 static inline void make_variant(struct shape *shape, int variant) {
+    enum { RECURS = FUSEDLSTM_FULL_GATE_RECURRENCE, NORM = FUSEDLSTM_LAYER_NORM };
     static const struct {
-        int cell, input_dropout, recurrent_dropout, peepholes, flags;
-    } OF[VARIANTS] = {{FUSEDLSTM_LSTM, 0, 0, 0, 0},
-                      {FUSEDLSTM_LSTM, 4, 4, 1, FUSEDLSTM_COUPLED_GATES},
-                      {FUSEDLSTM_GRU, 0, 0, 0, FUSEDLSTM_RESET_AFTER},
-                      {FUSEDLSTM_GRU, 1, 3, 0, FUSEDLSTM_RESET_AFTER},
-                      {FUSEDLSTM_GRU, 3, 3, 0, 0},
-                      {FUSEDLSTM_SIMPLE_RNN, 0, 0, 0, 0},
-                      {FUSEDLSTM_SIMPLE_RNN, 1, 1, 0, 0}};
+        int cell, input_dropout, recurrent_dropout, flags, peepholes, projects, zoneout;
+    } OF[VARIANTS] = {{FUSEDLSTM_LSTM, 0, 0, 0, 0, 0, 0},
+                      {FUSEDLSTM_LSTM, 4, 4, FUSEDLSTM_COUPLED_GATES, 1, 0, 0},
+                      {FUSEDLSTM_LSTM, 0, 0, RECURS, 0, 0, ZONEOUT_RATES},
+                      {FUSEDLSTM_GRU, 0, 0, FUSEDLSTM_RESET_AFTER, 0, 0, 0},
+                      {FUSEDLSTM_LSTM, 0, 0, NORM, 0, 0, ZONEOUT_MASKS},
+                      {FUSEDLSTM_LSTM, 0, 0, 0, 1, 1, ZONEOUT_MASKS},
+                      {FUSEDLSTM_GRU, 1, 3, FUSEDLSTM_RESET_AFTER, 0, 0, 0},
+                      {FUSEDLSTM_LSTM, 4, 4, RECURS | NORM, 1, 1, ZONEOUT_RATES},
+                      {FUSEDLSTM_GRU, 3, 3, 0, 0, 0, 0},
+                      {FUSEDLSTM_SIMPLE_RNN, 0, 0, 0, 0, 0, 0},
+                      {FUSEDLSTM_SIMPLE_RNN, 1, 1, 0, 0, 0, 0}};
     shape->cell = OF[variant].cell;
     shape->input_dropout = OF[variant].input_dropout;
     shape->recurrent_dropout = OF[variant].recurrent_dropout;
-    shape->peepholes = OF[variant].peepholes;
     shape->flags |= OF[variant].flags;
+    shape->peepholes = OF[variant].peepholes;
+    shape->projects = OF[variant].projects;
+    shape->zoneout = OF[variant].zoneout;
 }
 
 static inline void problem_new(struct problem *p, const struct shape *shape, uint64_t seed) {
@@ -275,7 +317,7 @@ static inline int problem_run(struct problem *p) {
 
 /* The name of the first output that differs in any bit; NULL: none. */
 static inline const char *problem_difference(const struct problem *a, const struct problem *b) {
-    for (int k = 0; k < 10; k++)
+    for (int k = 0; k < OUTPUTS; k++)
         if (a->outputs[k].bytes && memcmp(a->outputs[k].data, b->outputs[k].data, a->outputs[k].bytes))
             return a->outputs[k].name;
     return NULL;

@@ -9,7 +9,7 @@
 
 static int perform(enum entry entry, struct call *c, const char **error) {
     switch (entry) {
-    case PACK: return fusedlstm_rnn_pack(c->layer_argument, c->kernel, c->recurrent, c->bias, c->packed, error);
+    case PACK: return fusedlstm_rnn_pack(c->layer_argument, c->weights_argument, c->packed, error);
     case FORWARD: return fusedlstm_rnn_forward(c->layer_argument, c->arguments, error);
     case BACKWARD: return fusedlstm_rnn_backward(c->layer_argument, c->arguments, error);
     case MATMUL: return fusedlstm_matmul(c->arguments, error);
@@ -101,9 +101,7 @@ static void make_call(struct call *c, int dtype, int last_step) {
     c->layer = made.layer;
     c->forward = made.forward;
     c->backward = made.backward;
-    c->kernel = made.kernel;
-    c->recurrent = made.recurrent;
-    c->bias = made.bias;
+    c->weights = made.weights;
     c->packed = (void *)(uintptr_t)made.forward.packed;
     uint64_t random = 1;
     struct problem *p = &made;
@@ -137,6 +135,7 @@ static void make_call(struct call *c, int dtype, int last_step) {
 /* The structs are parts of the call itself, so that their fields can be changed in it. */
 static void point(struct call *c, enum entry entry) {
     c->layer_argument = &c->layer;
+    c->weights_argument = &c->weights;
     c->arguments = entry == FORWARD    ? (const void *)&c->forward
                    : entry == BACKWARD ? (const void *)&c->backward
                    : entry == MATMUL   ? (const void *)&c->matmul

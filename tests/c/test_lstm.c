@@ -75,9 +75,9 @@ static void naive_forward(const struct problem *p, struct naive *n) {
                 continue;
             }
             for (int64_t g = 0; g < 4 * H; g++) {
-                z[g] = at(p, p->bias, g);
-                for (int64_t k = 0; k < I; k++) z[g] += x_at(p, b, t, k) * at(p, p->kernel, k * 4 * H + g);
-                for (int64_t k = 0; k < H; k++) z[g] += h[k] * at(p, p->recurrent, k * 4 * H + g);
+                z[g] = at(p, p->weights.bias, g);
+                for (int64_t k = 0; k < I; k++) z[g] += x_at(p, b, t, k) * at(p, p->weights.kernel, k * 4 * H + g);
+                for (int64_t k = 0; k < H; k++) z[g] += h[k] * at(p, p->weights.recurrent, k * 4 * H + g);
             }
             for (int64_t u = 0; u < H; u++) {
                 double i = activation(p->shape.recurrent_activation, z[I_GATE * H + u]);
@@ -110,11 +110,11 @@ static void naive_backward_step(const struct problem *p, struct naive *n, int64_
         n->d_bias[g] += dz[g];
         for (int64_t k = 0; k < I; k++) {
             n->d_kernel[k * 4 * H + g] += x_at(p, b, t, k) * dz[g];
-            n->d_x[(b * T + t) * I + k] += at(p, p->kernel, k * 4 * H + g) * dz[g];
+            n->d_x[(b * T + t) * I + k] += at(p, p->weights.kernel, k * 4 * H + g) * dz[g];
         }
         for (int64_t k = 0; k < H; k++) {
             n->d_recurrent[k * 4 * H + g] += h[k] * dz[g];
-            d_h[k] += at(p, p->recurrent, k * 4 * H + g) * dz[g];
+            d_h[k] += at(p, p->weights.recurrent, k * 4 * H + g) * dz[g];
         }
     }
 }

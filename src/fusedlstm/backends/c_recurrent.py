@@ -1,9 +1,9 @@
-"""LSTM, GRU and simple RNN in C: `reference_recurrent`'s functions with the same signatures."""
+"""LSTM, GRU and simple RNN in C: the reference's functions with the same signatures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,11 +25,13 @@ from fusedlstm.backends.c_arguments import (
     rows_contiguous,
     scratch,
 )
+from fusedlstm.backends.reference_recurrent import Gradients
 
-_LAYER = ffi.typeof("struct fusedlstm_rnn *")
+_LAYER, _WEIGHTS = ffi.typeof("struct fusedlstm_rnn *"), ffi.typeof("struct fusedlstm_rnn_weights *")
 _FORWARD, _BACKWARD = ffi.typeof("struct fusedlstm_rnn_forward *"), ffi.typeof("struct fusedlstm_rnn_backward *")
 _TRAINING, _LAST_STEP = lib.FUSEDLSTM_TRAINING, lib.FUSEDLSTM_LAST_STEP
 _ZERO_OUTPUT, _RESET_AFTER = lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK, lib.FUSEDLSTM_RESET_AFTER
+_GATE_RECURRENCE, _LAYER_NORM = lib.FUSEDLSTM_FULL_GATE_RECURRENCE, lib.FUSEDLSTM_LAYER_NORM
 _LSTM, _GRU, _SIMPLE_RNN = lib.FUSEDLSTM_LSTM, lib.FUSEDLSTM_GRU, lib.FUSEDLSTM_SIMPLE_RNN
 _CELLS = {_LSTM: "lstm", _GRU: "gru", _SIMPLE_RNN: "simple_rnn"}
 _GATES = {_LSTM: 4, _GRU: 3, _SIMPLE_RNN: 1}
@@ -42,30 +44,46 @@ _REMOVED = {
 class _Packed:
     """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out."""
 
-    __slots__ = ("bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "training", "units")
+    __slots__ = (
+        "bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "outputs", "projection", "training", "units"
+    )  # fmt: skip
 
     def __init__(
-        self, cell: int, kernel: Array, recurrent: Array, bias: Array | None, training: bool, reset_after: bool = False
+        self,
+        cell: int,
+        kernel: Array,
+        recurrent: Array,
+        bias: Array | None,
+        training: bool,
+        reset_after: bool = False,
+        gate_recurrence: Array | None = None,
+        projection: Array | None = None,
     ) -> None:
         function = f"{_CELLS[cell]}_pack"
         self.cell, self.code = cell, dtype_of(function, "kernel", kernel)
         self.dtype, self.training = kernel.dtype, training
-        self.flags = _RESET_AFTER if reset_after else 0
-        self.units = recurrent.shape[0] if recurrent.ndim == 2 else 0
-        self.inputs = kernel.shape[0] if kernel.ndim == 2 else 0
+        self.flags = (_RESET_AFTER if reset_after else 0) | (0 if gate_recurrence is None else _GATE_RECURRENCE)
+        self.inputs, columns = kernel.shape if kernel.ndim == 2 else (0, 0)
+        self.outputs = recurrent.shape[0] if recurrent.ndim == 2 else 0
+        self.units = self.outputs if projection is None else columns // _GATES[cell]
+        self.projection = 0 if projection is None else self.outputs
         columns = _GATES[cell] * self.units
         self.bias_shape = (2, columns) if reset_after else (columns,)
         check(function, "kernel", kernel, (self.inputs, columns), self.dtype)
-        check(function, "recurrent", recurrent, (self.units, columns), self.dtype)
+        check(function, "recurrent", recurrent, (self.outputs, columns), self.dtype)
         kernel, recurrent = contiguous(kernel), contiguous(recurrent)
         bias = optional(function, "bias", bias, self.bias_shape, self.dtype)
+        of_gates = (3 * self.units, 3 * self.units)
+        gate_recurrence = optional(function, "gate_recurrence", gate_recurrence, of_gates, self.dtype)
+        projection = optional(function, "projection", projection, (self.units, self.outputs), self.dtype)
         flags = self.flags | (_TRAINING if training else 0)
-        layer = _layer((0, 0, self.inputs, self.units, self.code, "tanh", "sigmoid", flags, cell, 0, 0, 0.0))
+        sizes = (0, 0, self.inputs, self.units, self.code)
+        layer = _layer(_Options(*sizes, "tanh", "sigmoid", flags, cell, projection=self.projection))
         self.buffer = pool.take(layer.packed)
+        arrays = (kernel, recurrent, bias, gate_recurrence, projection)
+        weights = new(_WEIGHTS, tuple(pointer(array) for array in arrays))
         slot = error_slot()
-        status = lib.fusedlstm_rnn_pack(
-            layer.struct, pointer(kernel), pointer(recurrent), pointer(bias), from_buffer(self.buffer), slot
-        )
+        status = lib.fusedlstm_rnn_pack(layer.struct, weights, from_buffer(self.buffer), slot)
         if status:
             refuse(function, status, slot)
 
@@ -88,32 +106,41 @@ class _Layer:
         self.backward_workspace = lib.fusedlstm_rnn_backward_workspace_size(struct)
 
 
-_layers: dict[tuple[Any, ...], _Layer] = {}
+class _Options(NamedTuple):
+    """What a struct fusedlstm_rnn is made from; the key under which it is kept."""
+
+    batch: int
+    steps: int
+    inputs: int
+    units: int
+    dtype: int
+    activation: str
+    recurrent_activation: str
+    flags: int
+    cell: int
+    input_dropout: int = 0
+    recurrent_dropout: int = 0
+    projection: int = 0
+    cell_clip: float = 0.0
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
+    epsilon: float = 0.0
+
+
+_layers: dict[_Options, _Layer] = {}
 _LAYERS_KEPT = 1024
 
 
-def _layer(options: tuple[Any, ...]) -> _Layer:
-    """Of a call with these sizes and options; kept, since most calls are like an earlier one.
-
-    `options` are batch, steps, inputs, units, dtype, activation, recurrent_activation, flags, cell, the numbers of
-    input and of recurrent dropout masks, cell_clip.
-    """
+def _layer(options: _Options) -> _Layer:
+    """Of a call with these sizes and options; kept, since most calls are like an earlier one."""
     layer = _layers.get(options)
     if layer is None:
         if len(_layers) >= _LAYERS_KEPT:
             _layers.clear()
-        *sizes, activation, recurrent_activation, flags, cell, inputs, recurrent, clip = options
-        numbers = (
-            ACTIVATIONS[activation],
-            ACTIVATIONS[recurrent_activation],
-            flags,
-            cell,
-            0,
-            inputs,
-            recurrent,
-            clip,
-        )
-        layer = _layers[options] = _Layer(new(_LAYER, (*sizes, *numbers)))
+        given = options._asdict()
+        for name in ("activation", "recurrent_activation"):
+            given[name] = ACTIVATIONS[given[name]]
+        layer = _layers[options] = _Layer(new(_LAYER, given))
     return layer
 
 
@@ -122,22 +149,60 @@ def forget_layers() -> None:
     _layers.clear()
 
 
+class _Shared(NamedTuple):
+    """Arguments of a forward call that its backward call gets too."""
+
+    x: Array
+    mask: Array | None
+    input_dropout: Array | None
+    recurrent_dropout: Array | None
+    peepholes: Array | None
+    normalization: Array | None
+    zoneout_h: Array | None
+    zoneout_c: Array | None
+
+    def fields(self) -> dict[str, Any]:
+        """Those of both structs."""
+        bytes_of = {
+            name: NULL if array is None else ffi.cast("uint8_t *", array.ctypes.data)
+            for name, array in (("mask", self.mask), ("zoneout_h", self.zoneout_h), ("zoneout_c", self.zoneout_c))
+        }
+        x_batch_stride, x_step_stride = _strides(self.x)
+        mask_batch_stride, mask_step_stride = _strides(self.mask)
+        return {
+            "x": pointer(self.x),
+            "x_batch_stride": x_batch_stride,
+            "x_step_stride": x_step_stride,
+            "mask_batch_stride": mask_batch_stride,
+            "mask_step_stride": mask_step_stride,
+            "input_dropout": pointer(self.input_dropout),
+            "recurrent_dropout": pointer(self.recurrent_dropout),
+            "peepholes": pointer(self.peepholes),
+            "normalization": pointer(self.normalization),
+            **bytes_of,
+        }
+
+
 class _Saved:
     """What forward leaves for backward: the buffer, and the arguments that both calls share."""
 
-    __slots__ = ("buffer", "dropout", "layer", "mask", "packed", "peepholes", "return_sequences", "x")
+    __slots__ = ("buffer", "layer", "packed", "return_sequences", "shared")
 
-    def __init__(self, x: Array, packed: _Packed, mask: Array | None, layer: _Layer, return_sequences: bool) -> None:
-        self.x, self.packed, self.mask, self.layer = x, packed, mask, layer
+    def __init__(self, packed: _Packed, layer: _Layer, return_sequences: bool, shared: _Shared) -> None:
+        self.packed, self.layer, self.return_sequences, self.shared = packed, layer, return_sequences, shared
         self.buffer: Array | None = pool.take(layer.saved)
-        self.return_sequences = return_sequences
-        self.dropout: tuple[Array | None, Array | None] = (None, None)
-        self.peepholes: Array | None = None
 
 
-def lstm_pack(kernel: Array, recurrent: Array, bias: Array | None, training: bool = False) -> Any:
+def lstm_pack(
+    kernel: Array,
+    recurrent: Array,
+    bias: Array | None,
+    training: bool = False,
+    gate_recurrence: Array | None = None,
+    projection: Array | None = None,
+) -> Any:
     """See `reference.lstm_pack`."""
-    return _Packed(_LSTM, kernel, recurrent, bias, training)
+    return _Packed(_LSTM, kernel, recurrent, bias, training, False, gate_recurrence, projection)
 
 
 def gru_pack(
@@ -170,12 +235,19 @@ def _dropout(function: str, name: str, masks: Array | None, rows: tuple[int, int
     return optional(function, name, masks, (sets, *rows), packed.dtype)
 
 
+def _zoneout(function: str, name: str, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """A zoneout mask (T,B,N)."""
+    if mask is None:
+        return None
+    check(function, name, mask, shape, np.bool_)
+    return contiguous(mask)
+
+
 def _forward(
     cell: int,
     x: Array,
     packed: _Packed,
     h0: Array | None,
-    c0: Array | None,
     mask: Array | None,
     activation: str,
     recurrent_activation: str,
@@ -184,21 +256,27 @@ def _forward(
     training: bool,
     input_dropout: Array | None,
     recurrent_dropout: Array | None,
+    *,
+    c0: Array | None = None,
+    g0: Array | None = None,
     peepholes: Array | None = None,
+    normalization: Array | None = None,
+    zoneout_h_mask: Array | None = None,
+    zoneout_c_mask: Array | None = None,
     flags: int = 0,
-    cell_clip: float = 0.0,
-) -> tuple[Array, Array, Array | None, _Saved | None]:
-    """y, h, c (None but for an LSTM) and saved of any of the recurrent layers."""
+    **numbers: float,
+) -> tuple[Any, ...]:
+    """y, the final states and what is saved for backward, of any of the recurrent layers; `numbers` are of _Options."""
     function = f"{_CELLS[cell]}_forward"
     if type(packed) is not _Packed or packed.cell != cell:
         raise TypeError(f"{function}: expected packed weights from {_CELLS[cell]}_pack of this backend")
     if x.ndim != 3:
         raise ValueError(f"{function}: expected x (batch, steps, {packed.inputs}), got {x.shape}")
     batch, steps, _ = x.shape
-    inputs, units, dtype = packed.inputs, packed.units, packed.dtype
+    inputs, units, outputs, dtype = packed.inputs, packed.units, packed.outputs, packed.dtype
     check(function, "x", x, (batch, steps, inputs), dtype)
     x = rows_contiguous(x)
-    h0 = optional(function, "h0", h0, (batch, units), dtype)
+    h0 = optional(function, "h0", h0, (batch, outputs), dtype)
     c0 = optional(function, "c0", c0, (batch, units), dtype)
     if mask is not None:
         check(function, "mask", mask, (batch, steps), np.bool_)
@@ -209,11 +287,27 @@ def _forward(
         input_dropout = _dropout(function, "input_dropout", input_dropout, (batch, inputs), packed)
         sets_of_inputs = len(input_dropout)  # type: ignore[arg-type]
     if recurrent_dropout is not None:
-        recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, units), packed)
+        recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, outputs), packed)
         sets_of_state = len(recurrent_dropout)  # type: ignore[arg-type]
-    peepholes = optional(function, "peepholes", peepholes, (3, units), dtype)
 
     flags |= packed.flags
+    if g0 is not None:
+        if not flags & _GATE_RECURRENCE:
+            raise ValueError(f"{function}: expected g0 only with weights packed with gate_recurrence")
+        g0 = optional(function, "g0", g0, (batch, 3 * units), dtype)
+    if normalization is not None:
+        normalization = optional(function, "normalization", normalization, (10, units), dtype)
+        flags |= _LAYER_NORM
+    shared = _Shared(
+        x,
+        mask,
+        input_dropout,
+        recurrent_dropout,
+        optional(function, "peepholes", peepholes, (3, units), dtype),
+        normalization,
+        _zoneout(function, "zoneout_h_mask", zoneout_h_mask, (steps, batch, outputs)),
+        _zoneout(function, "zoneout_c_mask", zoneout_c_mask, (steps, batch, units)),
+    )
     if training:
         flags |= _TRAINING
     if not return_sequences:
@@ -221,48 +315,37 @@ def _forward(
     if zero_output_for_mask:
         flags |= _ZERO_OUTPUT
     sizes = (batch, steps, inputs, units, packed.code)
-    layer = _layer((*sizes, activation, recurrent_activation, flags, cell, sets_of_inputs, sets_of_state, cell_clip))
-    y = np.empty((batch, steps, units) if return_sequences else (batch, units), dtype)
-    h = np.empty((batch, units), dtype)
-    c = np.empty((batch, units), dtype) if cell == _LSTM else None
-    saved, buffer = None, NULL
-    if training:
-        saved = _Saved(x, packed, mask, layer, return_sequences)
-        saved.dropout, saved.peepholes = (input_dropout, recurrent_dropout), peepholes
-        buffer = from_buffer(saved.buffer)
-    args = new(
-        _FORWARD,
-        (
-            pointer(x),
-            NULL if mask is None else ffi.cast("uint8_t *", mask.ctypes.data),
-            pointer(h0),
-            pointer(c0),
-            from_buffer(packed.buffer),
-            from_buffer(y),
-            from_buffer(h),
-            pointer(c),
-            buffer,
-            scratch.get(layer.forward_workspace),
-            *_strides(x),
-            *_strides(mask),
-            steps * units if return_sequences else units,
-            units,
-            pointer(input_dropout),
-            pointer(recurrent_dropout),
-            pointer(peepholes),
-        ),
-    )
+    sets = (sets_of_inputs, sets_of_state)
+    layer = _layer(_Options(*sizes, activation, recurrent_activation, flags, cell, *sets, packed.projection, **numbers))
+    y = np.empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
+    states = {"h": np.empty((batch, outputs), dtype)}
+    if cell == _LSTM:
+        states["c"] = np.empty((batch, units), dtype)
+    if flags & _GATE_RECURRENCE:
+        states["g"] = np.empty((batch, 3 * units), dtype)
+    saved = _Saved(packed, layer, return_sequences, shared) if training else None
+    args = shared.fields()
+    args |= {name: from_buffer(state) for name, state in states.items()}
+    args |= {
+        "h0": pointer(h0),
+        "c0": pointer(c0),
+        "g0": pointer(g0),
+        "packed": from_buffer(packed.buffer),
+        "y": from_buffer(y),
+        "y_batch_stride": steps * outputs if return_sequences else outputs,
+        "y_step_stride": outputs,
+        "saved": NULL if saved is None else from_buffer(saved.buffer),
+        "workspace": scratch.get(layer.forward_workspace),
+    }
     slot = error_slot()
-    status = lib.fusedlstm_rnn_forward(layer.struct, args, slot)
+    status = lib.fusedlstm_rnn_forward(layer.struct, new(_FORWARD, args), slot)
     if status:
         refuse(function, status, slot)
-    return y, h, c, saved
+    return y, *states.values(), saved
 
 
-def _backward(
-    cell: int, saved: _Saved, d_y: Array | None, d_h: Array | None, d_c: Array | None, need_d_x: bool
-) -> tuple[Array | None, Array, Array, Array, Array, Array | None, Array | None]:
-    """d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, d_peepholes; the last two None but for an LSTM that has them."""
+def _backward(cell: int, saved: _Saved, d_y: Array | None, need_d_x: bool, **d_states: Array | None) -> Gradients:
+    """All gradients; `d_states` are d_h, and of an LSTM d_c and d_g."""
     function = f"{_CELLS[cell]}_backward"
     if type(saved) is not _Saved or saved.packed.cell != cell:
         raise TypeError(f"{function}: expected what {_CELLS[cell]}_forward of this backend saved")
@@ -271,57 +354,52 @@ def _backward(
             f"{function}: expected saved activations of a forward call, got those of a call that backward has already "
             "been run for"
         )
-    x, packed, peepholes = saved.x, saved.packed, saved.peepholes
-    units, dtype = packed.units, packed.dtype
-    batch, steps, inputs = x.shape
+    shared, packed = saved.shared, saved.packed
+    units, outputs, dtype = packed.units, packed.outputs, packed.dtype
+    batch, steps, inputs = shared.x.shape
     if d_y is not None:
-        shape = (batch, steps, units) if saved.return_sequences else (batch, units)
+        shape = (batch, steps, outputs) if saved.return_sequences else (batch, outputs)
         check(function, "d_y", d_y, shape, dtype)
         d_y = rows_contiguous(d_y)
-    d_h = optional(function, "d_h", d_h, (batch, units), dtype)
-    d_c = optional(function, "d_c", d_c, (batch, units), dtype)
+    shapes = {"d_h": (batch, outputs), "d_c": (batch, units), "d_g": (batch, 3 * units)}
+    for name, d_state in d_states.items():
+        d_states[name] = optional(function, name, d_state, shapes[name], dtype)
 
     columns = _GATES[cell] * units
-    d_x = np.empty((batch, steps, inputs), dtype) if need_d_x else None
-    d_kernel, d_recurrent = np.empty((inputs, columns), dtype), np.empty((units, columns), dtype)
-    d_bias, d_h0 = np.empty(packed.bias_shape, dtype), np.empty((batch, units), dtype)
-    d_c0 = np.empty((batch, units), dtype) if cell == _LSTM else None
-    d_peepholes = None if peepholes is None else np.empty((3, units), dtype)
-    args = new(
-        _BACKWARD,
-        (
-            pointer(x),
-            NULL if saved.mask is None else ffi.cast("uint8_t *", saved.mask.ctypes.data),
-            from_buffer(packed.buffer),
-            from_buffer(saved.buffer),
-            pointer(d_y),
-            pointer(d_h),
-            pointer(d_c),
-            pointer(d_x),
-            from_buffer(d_kernel),
-            from_buffer(d_recurrent),
-            from_buffer(d_bias),
-            from_buffer(d_h0),
-            pointer(d_c0),
-            scratch.get(saved.layer.backward_workspace),
-            *_strides(x),
-            *_strides(saved.mask),
-            *_strides(d_y),
-            steps * inputs,
-            inputs,
-            pointer(saved.dropout[0]),
-            pointer(saved.dropout[1]),
-            pointer(peepholes),
-            pointer(d_peepholes),
-        ),
-    )
+    d: dict[str, Any] = {
+        "d_x": np.empty((batch, steps, inputs), dtype) if need_d_x else None,
+        "d_kernel": np.empty((inputs, columns), dtype),
+        "d_recurrent": np.empty((outputs, columns), dtype),
+        "d_bias": np.empty(packed.bias_shape, dtype),
+        "d_h0": np.empty((batch, outputs), dtype),
+    }
+    if cell == _LSTM:
+        d["d_c0"] = np.empty((batch, units), dtype)
+    if packed.flags & _GATE_RECURRENCE:
+        d["d_g0"] = np.empty((batch, 3 * units), dtype)
+        d["d_gate_recurrence"] = np.empty((3 * units, 3 * units), dtype)
+    elif d_states.get("d_g") is not None:
+        raise ValueError(f"{function}: expected d_g only with weights packed with gate_recurrence")
+    if packed.projection:
+        d["d_projection"] = np.empty((units, outputs), dtype)
+    for name in ("peepholes", "normalization"):
+        weights = getattr(shared, name)
+        if weights is not None:
+            d[f"d_{name}"] = np.empty(weights.shape, dtype)
+    args = shared.fields()
+    args |= {name: pointer(array) for name, array in (d | d_states).items()}
+    args["d_y"] = pointer(d_y)
+    args["d_y_batch_stride"], args["d_y_step_stride"] = _strides(d_y)
+    args["d_x_batch_stride"], args["d_x_step_stride"] = steps * inputs, inputs
+    args["packed"], args["saved"] = from_buffer(packed.buffer), from_buffer(saved.buffer)
+    args["workspace"] = scratch.get(saved.layer.backward_workspace)
     slot = error_slot()
-    status = lib.fusedlstm_rnn_backward(saved.layer.struct, args, slot)
+    status = lib.fusedlstm_rnn_backward(saved.layer.struct, new(_BACKWARD, args), slot)
     if status:
         refuse(function, status, slot)
     pool.give(saved.buffer)
     saved.buffer = None
-    return d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, d_peepholes
+    return Gradients(**d)
 
 
 def lstm_forward(
@@ -330,9 +408,10 @@ def lstm_forward(
     *,
     h0: Array | None = None,
     c0: Array | None = None,
+    g0: Array | None = None,
     mask: Array | None = None,
-    activation: str = "tanh",
-    recurrent_activation: str = "sigmoid",
+    activation: Any = "tanh",
+    recurrent_activation: Any = "sigmoid",
     return_sequences: bool = False,
     zero_output_for_mask: bool = False,
     training: bool = False,
@@ -342,18 +421,25 @@ def lstm_forward(
     coupled_gates: bool = False,
     removed: Sequence[str] = (),
     cell_clip: float = 0.0,
-) -> tuple[Array, Array, Array, Any]:
+    normalization: Array | None = None,
+    epsilon: float = 1e-5,
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
+    zoneout_h_mask: Array | None = None,
+    zoneout_c_mask: Array | None = None,
+) -> tuple[Any, ...]:
     """See `reference.lstm_forward`."""
     flags = lib.FUSEDLSTM_COUPLED_GATES if coupled_gates else 0
     for name in removed:
         if name not in _REMOVED:
             raise ValueError(f"lstm_forward: expected removed to be some of {', '.join(_REMOVED)}, got {name!r}")
         flags |= _REMOVED[name]
-    y, h, c, saved = _forward(
-        _LSTM, x, packed, h0, c0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
-        training, input_dropout, recurrent_dropout, peepholes, flags, cell_clip,
+    return _forward(
+        _LSTM, x, packed, h0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
+        training, input_dropout, recurrent_dropout, c0=c0, g0=g0, peepholes=peepholes, normalization=normalization,
+        zoneout_h_mask=zoneout_h_mask, zoneout_c_mask=zoneout_c_mask, flags=flags,
+        cell_clip=cell_clip, zoneout_h=zoneout_h, zoneout_c=zoneout_c, epsilon=epsilon,
     )  # fmt: skip
-    return y, h, c, saved  # type: ignore[return-value]
 
 
 def lstm_backward(
@@ -361,11 +447,12 @@ def lstm_backward(
     d_y: Array | None,
     d_h: Array | None = None,
     d_c: Array | None = None,
+    d_g: Array | None = None,
     *,
     need_d_x: bool = True,
-) -> tuple[Array | None, Array, Array, Array, Array, Array, Array | None]:
+) -> Gradients:
     """See `reference.lstm_backward`."""
-    return _backward(_LSTM, saved, d_y, d_h, d_c, need_d_x)  # type: ignore[return-value]
+    return _backward(_LSTM, saved, d_y, need_d_x, d_h=d_h, d_c=d_c, d_g=d_g)
 
 
 def gru_forward(
@@ -374,8 +461,8 @@ def gru_forward(
     *,
     h0: Array | None = None,
     mask: Array | None = None,
-    activation: str = "tanh",
-    recurrent_activation: str = "sigmoid",
+    activation: Any = "tanh",
+    recurrent_activation: Any = "sigmoid",
     return_sequences: bool = False,
     zero_output_for_mask: bool = False,
     training: bool = False,
@@ -383,18 +470,15 @@ def gru_forward(
     recurrent_dropout: Array | None = None,
 ) -> tuple[Array, Array, Any]:
     """See `reference.gru_forward`."""
-    y, h, _, saved = _forward(
-        _GRU, x, packed, h0, None, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
+    return _forward(  # type: ignore[return-value]
+        _GRU, x, packed, h0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
         training, input_dropout, recurrent_dropout,
     )  # fmt: skip
-    return y, h, saved
 
 
-def gru_backward(
-    saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True
-) -> tuple[Array | None, Array, Array, Array, Array]:
+def gru_backward(saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True) -> Gradients:
     """See `reference.gru_backward`."""
-    return _backward(_GRU, saved, d_y, d_h, None, need_d_x)[:5]
+    return _backward(_GRU, saved, d_y, need_d_x, d_h=d_h)
 
 
 def simple_rnn_forward(
@@ -403,7 +487,7 @@ def simple_rnn_forward(
     *,
     h0: Array | None = None,
     mask: Array | None = None,
-    activation: str = "tanh",
+    activation: Any = "tanh",
     return_sequences: bool = False,
     zero_output_for_mask: bool = False,
     training: bool = False,
@@ -411,15 +495,12 @@ def simple_rnn_forward(
     recurrent_dropout: Array | None = None,
 ) -> tuple[Array, Array, Any]:
     """See `reference.simple_rnn_forward`."""
-    y, h, _, saved = _forward(
-        _SIMPLE_RNN, x, packed, h0, None, mask, activation, "sigmoid", return_sequences, zero_output_for_mask,
+    return _forward(  # type: ignore[return-value]
+        _SIMPLE_RNN, x, packed, h0, mask, activation, "sigmoid", return_sequences, zero_output_for_mask,
         training, input_dropout, recurrent_dropout,
     )  # fmt: skip
-    return y, h, saved
 
 
-def simple_rnn_backward(
-    saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True
-) -> tuple[Array | None, Array, Array, Array, Array]:
+def simple_rnn_backward(saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True) -> Gradients:
     """See `reference.simple_rnn_backward`."""
-    return _backward(_SIMPLE_RNN, saved, d_y, d_h, None, need_d_x)[:5]
+    return _backward(_SIMPLE_RNN, saved, d_y, need_d_x, d_h=d_h)

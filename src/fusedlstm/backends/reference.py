@@ -1,7 +1,7 @@
 """The kernels in NumPy, for any float dtype: the specification of every backend, written to be read.
 
-Here what is around the recurrent layers; those are in `reference_recurrent`. `d` before a name is the gradient of the
-loss with respect to it.
+Here what is around the recurrent layers; each of those has a module, and `reference_recurrent` is what they share. `d`
+before a name is the gradient of the loss with respect to it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusedlstm.backends.reference_recurrent import (
-    ACTIVATIONS,
-    gru_backward,
-    gru_forward,
-    gru_pack,
-    lstm_backward,
-    lstm_forward,
-    lstm_pack,
-    simple_rnn_backward,
-    simple_rnn_forward,
-    simple_rnn_pack,
-)
+from fusedlstm.backends.reference_gru import gru_backward, gru_forward, gru_pack
+from fusedlstm.backends.reference_lstm import lstm_backward, lstm_forward, lstm_pack
+from fusedlstm.backends.reference_recurrent import ACTIVATIONS
+from fusedlstm.backends.reference_simple_rnn import simple_rnn_backward, simple_rnn_forward, simple_rnn_pack
 
 __all__ = [
     "ACTIVATIONS",
