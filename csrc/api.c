@@ -196,17 +196,25 @@ static int stamp_of_saved(const void *saved, const struct fusedlstm_rnn *layer) 
            s->steps == layer->steps;
 }
 
-/* The members share out rows where that keeps them busy: they never have to meet then. Otherwise, and where the weights
- * are so large that each member should read only its part of them, they share out units and meet at every step. */
-static void plan(struct rnn_job *job, int products_of_step) {
-    const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
-    const struct fusedlstm_rnn *layer = job->layer;
+static double weights_of(const struct fusedlstm_rnn *layer) {
     double width = (double)layer->units, inner = (double)layer->inputs + (double)outputs_of(layer);
     if (has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE)) inner += 9.0 / 4 * width;
-    double work_of_step = 2 * gates_of(layer) * (double)layer->batch * width * inner;
-    double weight_bytes = gates_of(layer) * width * inner * (double)size_of(layer->dtype);
-    double work_of_call = products_of_step * work_of_step * (double)layer->steps;
-    int threads = threads_worth(layer->threads, work_of_call, FLOPS_PER_THREAD);
+    return gates_of(layer) * width * inner;
+}
+
+/* Flops of the products of a forward call; backward has twice as many. */
+static double work_of(const struct fusedlstm_rnn *layer) {
+    return 2 * weights_of(layer) * (double)layer->batch * (double)layer->steps;
+}
+
+/* What to do with so many threads at most. The members share out rows where that keeps them busy: they never have to meet
+ * then. Otherwise, and where the weights are so large that each member should read only its part of them, they share out
+ * units and meet at every step. */
+static void plan(struct rnn_job *job, int threads) {
+    const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
+    const struct fusedlstm_rnn *layer = job->layer;
+    double work_of_step = 2 * weights_of(layer) * (double)layer->batch;
+    double weight_bytes = weights_of(layer) * (double)size_of(layer->dtype);
     int large = weight_bytes > 2e6 && work_of_step > per_meeting * threads;
     /* Rows with dropout are multiplied by their masks by the member that owns them. */
     if (layer->input_dropout || layer->recurrent_dropout) {
@@ -218,8 +226,8 @@ static void plan(struct rnn_job *job, int products_of_step) {
     job->threads = threads;
 }
 
-int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
-                          const char **error) {
+static int check_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
+                         const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
@@ -248,15 +256,11 @@ int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedl
     REQUIRE(array(args->g, layer->dtype) && (recurs || !args->g), "g");
     REQUIRE(training ? buffer(args->saved, 1) : !args->saved, "saved");
     REQUIRE(buffer(args->workspace, fusedlstm_rnn_forward_workspace_size(layer)), "workspace");
-
-    struct rnn_job job = {.layer = layer, .forward = args};
-    plan(&job, 1);
-    team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
     return FUSEDLSTM_OK;
 }
 
-int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
-                           const char **error) {
+static int check_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
+                          const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
@@ -297,10 +301,96 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
     REQUIRE(array(args->d_projection, layer->dtype) && (layer->projection || !args->d_projection), "d_projection");
     REQUIRE(array(args->d_normalization, layer->dtype) && (args->normalization || !args->d_normalization),
             "d_normalization");
+    return FUSEDLSTM_OK;
+}
 
+int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
+                          const char **error) {
+    REQUIRE_OK(check_forward(layer, args, error));
+    struct rnn_job job = {.layer = layer, .forward = args};
+    plan(&job, threads_worth(layer->threads, work_of(layer), FLOPS_PER_THREAD));
+    team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
+                           const char **error) {
+    REQUIRE_OK(check_backward(layer, args, error));
     struct rnn_job job = {.layer = layer, .backward = args};
-    plan(&job, 2);
+    plan(&job, threads_worth(layer->threads, 2 * work_of(layer), FLOPS_PER_THREAD));
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_backward, &job);
+    return FUSEDLSTM_OK;
+}
+
+/* Several calls at once. */
+struct jobs {
+    int count;
+    struct rnn_job job[FUSEDLSTM_MOST_TOGETHER];
+    struct meeting meetings[FUSEDLSTM_MOST_TOGETHER];
+};
+
+static void run_one(void *rnn_job, struct member *member) {
+    const struct rnn_job *job = rnn_job;
+    const struct kernels *kernels = kernels_in_use(job->layer->dtype);
+    (job->forward ? kernels->rnn_forward : kernels->rnn_backward)(rnn_job, member);
+}
+
+static void run_jobs(void *jobs_, struct member *member) {
+    struct jobs *jobs = jobs_;
+    void *each[FUSEDLSTM_MOST_TOGETHER];
+    for (int k = 0; k < jobs->count; k++) each[k] = &jobs->job[k];
+    team_divide(member, jobs->count, run_one, each, jobs->meetings);
+}
+
+static void run_together(struct jobs *jobs, double work) {
+    if (jobs->count == 0) return;
+    int requested = jobs->job[0].layer->threads, most = 1;
+    for (int k = 1; k < jobs->count; k++)
+        if (jobs->job[k].layer->threads > requested) requested = jobs->job[k].layer->threads;
+    int threads = threads_worth(requested, work, FLOPS_PER_THREAD);
+    for (int k = 0; k < jobs->count; k++) {
+        plan(&jobs->job[k], threads > jobs->count ? (threads + jobs->count - 1) / jobs->count : 1);
+        if (jobs->job[k].threads > most) most = jobs->job[k].threads;
+    }
+    team_run(threads < most * jobs->count ? threads : most * jobs->count, run_jobs, jobs);
+}
+
+static int refuse_call(int *which, int number, int status) {
+    if (which) *which = number;
+    return status;
+}
+
+int fusedlstm_rnn_forward_together(int count, const struct fusedlstm_rnn *const *layers,
+                                   const struct fusedlstm_rnn_forward *const *args, int *which, const char **error) {
+    REQUIRE(count >= 0 && count <= FUSEDLSTM_MOST_TOGETHER, "count");
+    REQUIRE(count == 0 || layers, "layers");
+    REQUIRE(count == 0 || args, "args");
+    struct jobs jobs = {.count = count};
+    double work = 0;
+    for (int k = 0; k < count; k++) {
+        int status = check_forward(layers[k], args[k], error);
+        if (status != FUSEDLSTM_OK) return refuse_call(which, k, status);
+        jobs.job[k] = (struct rnn_job){.layer = layers[k], .forward = args[k]};
+        work += work_of(layers[k]);
+    }
+    run_together(&jobs, work);
+    return FUSEDLSTM_OK;
+}
+
+int fusedlstm_rnn_backward_together(int count, const struct fusedlstm_rnn *const *layers,
+                                    const struct fusedlstm_rnn_backward *const *args, int *which, const char **error) {
+    REQUIRE(count >= 0 && count <= FUSEDLSTM_MOST_TOGETHER, "count");
+    REQUIRE(count == 0 || layers, "layers");
+    REQUIRE(count == 0 || args, "args");
+    struct jobs jobs = {.count = count};
+    double work = 0;
+    for (int k = 0; k < count; k++) {
+        int status = check_backward(layers[k], args[k], error);
+        if (status != FUSEDLSTM_OK) return refuse_call(which, k, status);
+        jobs.job[k] = (struct rnn_job){.layer = layers[k], .backward = args[k]};
+        work += 2 * work_of(layers[k]);
+    }
+    run_together(&jobs, work);
     return FUSEDLSTM_OK;
 }
 

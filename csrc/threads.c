@@ -113,8 +113,7 @@ struct team {
     work_function work;
     void *job;
     atomic_int unfinished; /* workers still at it */
-    atomic_int arrived;    /* members at the barrier */
-    atomic_uint passed;    /* barriers passed */
+    struct meeting meeting;
     atomic_flag busy;
     int workers; /* started; only touched by who holds `busy` */
     atomic_int asleep, stop;
@@ -164,7 +163,7 @@ static THREAD_RESULT worker(void *argument) {
     for (uint64_t seen = begin.seen;;) {
         seen = wait_for_call(seen);
         if (atomic_load(&team.stop)) return 0;
-        struct member member = {.id = begin.id, .count = (int)(seen & COUNT_MASK), .team = &team};
+        struct member member = {.id = begin.id, .count = (int)(seen & COUNT_MASK), .meeting = &team.meeting};
         if (member.id >= member.count) continue;
         struct float_state state = float_state_enter();
         team.work(team.job, &member);
@@ -228,15 +227,15 @@ static int gather(int count) {
 
 void team_run(int count, work_function work, void *job) {
     struct float_state state = float_state_enter();
-    struct member member = {.id = 0, .count = 1, .team = NULL};
+    struct member member = {.id = 0, .count = 1, .meeting = NULL};
     int together = count > 1 && !atomic_flag_test_and_set_explicit(&team.busy, memory_order_acquire);
     if (together) {
         member.count = gather(count < MAX_THREADS ? count : MAX_THREADS);
         if (member.count > 1) {
-            member.team = &team;
+            member.meeting = &team.meeting;
             team.work = work;
             team.job = job;
-            atomic_store(&team.arrived, 0);
+            atomic_store(&team.meeting.arrived, 0);
             atomic_store(&team.unfinished, member.count - 1);
             uint64_t number = (atomic_load(&team.call) >> COUNT_BITS) + 1;
             publish(number << COUNT_BITS | (uint64_t)member.count);
@@ -244,7 +243,7 @@ void team_run(int count, work_function work, void *job) {
     }
     work(job, &member);
     if (together) {
-        for (int spins = 0; atomic_load_explicit(&team.unfinished, memory_order_acquire) > 0 && member.team; spins++)
+        for (int spins = 0; atomic_load_explicit(&team.unfinished, memory_order_acquire) > 0 && member.meeting; spins++)
             wait_a_little(spins);
         atomic_flag_clear_explicit(&team.busy, memory_order_release);
     }
@@ -252,15 +251,29 @@ void team_run(int count, work_function work, void *job) {
 }
 
 void team_barrier(struct member *member) {
-    struct team *t = member->team;
-    if (!t) return;
-    unsigned passed = atomic_load_explicit(&t->passed, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) == member->count - 1) {
-        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->passed, 1, memory_order_release);
+    struct meeting *m = member->meeting;
+    if (!m) return;
+    unsigned passed = atomic_load_explicit(&m->passed, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&m->arrived, 1, memory_order_acq_rel) == member->count - 1) {
+        atomic_store_explicit(&m->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&m->passed, 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&t->passed, memory_order_acquire) == passed; spins++) wait_a_little(spins);
+    for (int spins = 0; atomic_load_explicit(&m->passed, memory_order_acquire) == passed; spins++) wait_a_little(spins);
+}
+
+void team_divide(struct member *member, int jobs, work_function work, void *const *job, struct meeting *meetings) {
+    if (member->count <= jobs) {
+        struct member alone = {.count = 1};
+        for (int k = member->id; k < jobs; k += member->count) work(job[k], &alone);
+        return;
+    }
+    /* Group k is members k count / jobs ... (k + 1) count / jobs - 1, rounded down. */
+    int k = 0;
+    while (member->id >= (k + 1) * member->count / jobs) k++;
+    int first = k * member->count / jobs, count = (k + 1) * member->count / jobs - first;
+    struct member of_group = {.id = member->id - first, .count = count, .meeting = count > 1 ? &meetings[k] : NULL};
+    work(job[k], &of_group);
 }
 
 /* ------------------------------------------------------------------------------------------- floating-point state */

@@ -2,12 +2,18 @@
 #ifndef FUSEDLSTM_THREADS_H
 #define FUSEDLSTM_THREADS_H
 
-struct team;
+#include <stdatomic.h>
+
+/* Where members meet. */
+struct meeting {
+    atomic_int arrived;
+    atomic_uint passed; /* how often they have met */
+};
 
 /* One of the threads that work on a call: number `id` of `count`. */
 struct member {
     int id, count;
-    struct team *team; /* NULL where the call runs on one thread */
+    struct meeting *meeting; /* NULL where it works alone */
 };
 
 typedef void (*work_function)(void *job, struct member *member);
@@ -16,6 +22,11 @@ typedef void (*work_function)(void *job, struct member *member);
  * the caller's alone (count = 1) where another thread is using the team or no thread can be started: `work` must give
  * the same result for any count. Denormals are flushed inside; the caller's floating-point environment is restored. */
 void team_run(int count, work_function work, void *job);
+
+/* Divides the members among `jobs` jobs that have nothing to do with each other: calls work(job[k], member) on each of a
+ * group, whose members meet at meetings[k], or where there are fewer members than jobs, on one member after another. To
+ * be called by all members; meetings[k] begins as zeros. */
+void team_divide(struct member *member, int jobs, work_function work, void *const *job, struct meeting *meetings);
 
 /* Waits until every member is here; what they wrote before is visible after. */
 void team_barrier(struct member *member);

@@ -294,6 +294,48 @@ def test_any_number_of_threads_gives_the_same_bits(backend, dtype, rng, options)
                 np.testing.assert_array_equal(a, b)
 
 
+def test_calls_together_give_the_bits_of_single_calls(backend, dtype, rng):
+    """The threads are divided among the calls, whose sizes and cells have nothing to do with each other."""
+    cases = [
+        Case(rng, dtype, *shape, mask=mask, return_sequences=True, **options)
+        for shape, mask, options in (
+            ((1, 12, 8, 320), None, CELLS[0]),
+            ((40, 10, 20, 50), "random", {"cell": "lstm", "normalization": True}),
+            ((3, 5, 4, 33), None, {"cell": "gru"}),
+        )
+    ]
+
+    def forward(case):
+        packed = case.function(backend, "pack")(case.kernel, case.recurrent, case.bias, training=True)
+        masks = {name: mask for name, mask in case.masks.items() if mask is not None}
+        options = {"mask": case.mask, "training": True, **case.states, **masks, **case.options}
+        return f"{case.cell}_forward", (case.x, packed), options
+
+    def backward(case, saved):
+        return f"{case.cell}_backward", (saved, case.d_y, *case.d_states), {}
+
+    try:
+        results = []
+        for threads, count in itertools.product((1, 2, 3, 5), (1, 2, 3)):
+            backend.set_num_threads(threads)
+            outputs = backend.recurrent_together([forward(case) for case in cases[:count]])
+            calls = [backward(case, y[-1]) for case, y in zip(cases, outputs, strict=False)]
+            results.append((outputs, backend.recurrent_together(calls)))
+    finally:
+        backend.set_num_threads(0)
+    for outputs, gradients in results:
+        for case, actual, d in zip(cases, outputs, gradients, strict=False):
+            expected, exact_d = case.run(backend, dtype)
+            for a, b in zip((*actual[:-1], *d), (*expected, *exact_d), strict=True):
+                np.testing.assert_array_equal(a, b)
+    name, (x, packed), options = forward(cases[0])
+    bad_calls = [forward(cases[1]), (name, (x[0], packed), options)]
+    with pytest.raises(ValueError, match=r"lstm_forward: expected x \(batch, steps, 8\), got \(12, 8\)"):
+        backend.recurrent_together(bad_calls)
+    assert len(backend.recurrent_together([forward(cases[2])])) == 1  # nothing of the refused calls is left
+    assert backend.recurrent_together([]) == []
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_stay_in_their_row(backend, dtype, rng, poison):
     case = Case(rng, dtype, 9, 4, 3, 20, return_sequences=True)

@@ -185,6 +185,14 @@ struct fusedlstm_rnn_forward {
 FUSEDLSTM_API int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                                         const char **error);
 
+/* `count` calls, at most FUSEDLSTM_MOST_TOGETHER, that have nothing to do with each other, like the two directions of a
+ * bidirectional layer: the threads are divided among them. Refused as a whole if one is; *which is then its number, if
+ * `which` is not NULL. The results are those of single calls, to the bit. */
+enum { FUSEDLSTM_MOST_TOGETHER = 16 };
+FUSEDLSTM_API int fusedlstm_rnn_forward_together(int count, const struct fusedlstm_rnn *const *layers,
+                                                 const struct fusedlstm_rnn_forward *const *args, int *which,
+                                                 const char **error);
+
 /* Gradients of a loss, given those of the outputs. Every d_ output is overwritten, none is added to. */
 struct fusedlstm_rnn_backward {
     const void *x;               /* as in forward, with the same contents */
@@ -213,6 +221,10 @@ struct fusedlstm_rnn_backward {
 };
 FUSEDLSTM_API int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
                                          const char **error);
+
+FUSEDLSTM_API int fusedlstm_rnn_backward_together(int count, const struct fusedlstm_rnn *const *layers,
+                                                  const struct fusedlstm_rnn_backward *const *args, int *which,
+                                                  const char **error);
 
 /* --------------------------------------------------------------------------------------------- around the layer */
 

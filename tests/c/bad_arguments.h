@@ -130,8 +130,6 @@ static const struct bad BAD[] = {
     ALIGNED_TO(1, 1 << PACK, weights.bias, "bias"),
     OTHERS(1 << PACK, weights.gate_recurrence, "gate_recurrence", weights.kernel),
     OTHERS(1 << PACK, weights.projection, "projection", weights.kernel),
-    {1 << PACK, "gate_recurrence", AT(layer.flags), TO_INT32, FUSEDLSTM_FULL_GATE_RECURRENCE, 0, 0},
-    {1 << PACK, "projection", AT(layer.projection), TO_INT64, 3, 0, 0},
     NEEDED(32, 1 << PACK, packed, "packed"),
     /* Forward. */
     NOT_NULL(STRUCTS, arguments, "args"),

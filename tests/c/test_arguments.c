@@ -235,10 +235,22 @@ static void check_machine(void) {
     CHECK(fusedlstm_embedding_gradient(0, 0, 0, 0, NULL, NULL, NULL, &error) == FUSEDLSTM_OK && !error, "no rows");
 }
 
-/* A layer that says it has dropout masks, in a call that has none. */
-static void check_missing_masks(int dtype) {
+/* A layer that says it has something, in a call that has none of it. */
+static void check_missing(int dtype) {
     struct call c;
     make_call(&c, dtype, 0);
+    struct fusedlstm_rnn recurs = made.layer, projects = made.layer, normalizes = made.layer;
+    const char *missing = "";
+    recurs.flags |= FUSEDLSTM_FULL_GATE_RECURRENCE;
+    projects.projection = 3;
+    normalizes.flags |= FUSEDLSTM_LAYER_NORM;
+    CHECK(fusedlstm_rnn_pack(&recurs, &made.weights, c.packed, &missing) && !strcmp(missing, "gate_recurrence"), "%s",
+          missing);
+    CHECK(fusedlstm_rnn_pack(&projects, &made.weights, c.packed, &missing) && !strcmp(missing, "projection"), "%s",
+          missing);
+    CHECK(fusedlstm_rnn_forward(&normalizes, &made.forward, &missing) && !strcmp(missing, "normalization"), "%s",
+          missing);
+    CHECK(fusedlstm_rnn_backward(&normalizes, &made.backward, &missing), "%s", missing);
     for (int entry = FORWARD; entry <= BACKWARD; entry++)
         for (int of_state = 0; of_state < 2; of_state++) {
             struct fusedlstm_rnn layer = made.layer;
@@ -248,6 +260,34 @@ static void check_missing_masks(int dtype) {
                                           : fusedlstm_rnn_backward(&layer, &made.backward, &error);
             CHECK(status == FUSEDLSTM_INVALID && strcmp(error, name) == 0, "%s names '%s'", name, error);
         }
+}
+
+/* Calls at once are checked as each by itself; one that is refused keeps the others from running. */
+static void check_together(void) {
+    struct call c;
+    make_call(&c, 0, 0);
+    struct fusedlstm_rnn wrong = made.layer;
+    wrong.cell = -1;
+    const struct fusedlstm_rnn *layers[] = {&made.layer, &wrong};
+    const struct fusedlstm_rnn_forward *forward[] = {&made.forward, &made.forward};
+    const struct fusedlstm_rnn_backward *backward[] = {&made.backward, &made.backward};
+    int which = -1;
+    const char *error = "";
+    memcpy(before, arena, arena_used);
+    CHECK(fusedlstm_rnn_forward_together(2, layers, forward, &which, &error) == FUSEDLSTM_INVALID && which == 1 &&
+              strcmp(error, "cell") == 0,
+          "forward: call %d, '%s'", which, error);
+    which = -1;
+    CHECK(fusedlstm_rnn_backward_together(2, layers, backward, &which, &error) == FUSEDLSTM_INVALID && which == 1 &&
+              strcmp(error, "cell") == 0,
+          "backward: call %d, '%s'", which, error);
+    CHECK(fusedlstm_rnn_forward_together(FUSEDLSTM_MOST_TOGETHER + 1, layers, forward, NULL, &error) &&
+              strcmp(error, "count") == 0 && fusedlstm_rnn_forward_together(-1, layers, forward, NULL, NULL),
+          "count");
+    CHECK(fusedlstm_rnn_forward_together(1, NULL, forward, NULL, &error) && strcmp(error, "layers") == 0, "layers");
+    CHECK(fusedlstm_rnn_backward_together(1, layers, NULL, NULL, &error) && strcmp(error, "args") == 0, "args");
+    CHECK(memcmp(before, arena, arena_used) == 0, "memory changed");
+    CHECK(fusedlstm_rnn_forward_together(0, NULL, NULL, NULL, NULL) == FUSEDLSTM_OK, "no calls");
 }
 
 static void fuzz(int64_t cases) {
@@ -305,8 +345,9 @@ int main(int count, char **arguments) {
     for (int k = 0; (isa = fusedlstm_available_isa(k)); k++) {
         fusedlstm_set_isa(isa);
         for (int variant = 0; variant < 4; variant++) check_each(variant & 1, variant >> 1);
-        check_missing_masks(0);
-        check_missing_masks(1);
+        check_missing(0);
+        check_missing(1);
+        check_together();
     }
     fuzz(count > 1 ? atoll(arguments[1]) : 100000);
     return check_summary("test_arguments");

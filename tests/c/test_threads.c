@@ -47,6 +47,40 @@ static void run_split(struct problem *p, int threads, int split_units) {
     team_run(threads, kernels->rnn_backward, &backward);
 }
 
+/* Three calls of different cells and sizes at once, on fewer, as many and more threads than calls. */
+static void check_together(int dtype) {
+    static const int VARIANT[] = {0, 4, 8}, THREADS[] = {1, 2, 3, 5, 8};
+    struct shape shapes[] = {lstm_shape(2, 64, 300, dtype, 1, NO_MASK), lstm_shape(24, 33, 40, dtype, 1, RANDOM_MASK),
+                             lstm_shape(5, 4, 17, dtype, 1, NO_MASK)};
+    struct problem one[3], many[3];
+    for (int k = 0; k < 3; k++) {
+        make_variant(&shapes[k], VARIANT[k]);
+        problem_new(&one[k], &shapes[k], 1);
+        CHECK(problem_run(&one[k]) == FUSEDLSTM_OK, "status");
+    }
+    for (int t = 0; t < 5; t++) {
+        const struct fusedlstm_rnn *layers[3];
+        const struct fusedlstm_rnn_forward *forward[3];
+        const struct fusedlstm_rnn_backward *backward[3];
+        for (int k = 0; k < 3; k++) {
+            shapes[k].threads = THREADS[t];
+            problem_new(&many[k], &shapes[k], 1);
+            layers[k] = &many[k].layer;
+            forward[k] = &many[k].forward;
+            backward[k] = &many[k].backward;
+        }
+        CHECK(fusedlstm_rnn_forward_together(3, layers, forward, NULL, NULL) == FUSEDLSTM_OK, "status");
+        CHECK(fusedlstm_rnn_backward_together(3, layers, backward, NULL, NULL) == FUSEDLSTM_OK, "status");
+        for (int k = 0; k < 3; k++) {
+            const char *differs = problem_difference(&one[k], &many[k]);
+            CHECK(!differs, "%s float%d, %d threads: %s of call %d differs", fusedlstm_isa(), dtype ? 64 : 32,
+                  THREADS[t], differs, k);
+            problem_free(&many[k]);
+        }
+    }
+    for (int k = 0; k < 3; k++) problem_free(&one[k]);
+}
+
 static void check_recurrent(int dtype, int variant) {
     static const struct {
         int64_t batch, inputs, units;
@@ -360,6 +394,7 @@ int main(int count, char **arguments) {
         for (int dtype = FUSEDLSTM_FLOAT32; dtype <= FUSEDLSTM_FLOAT64; dtype++) {
             /* Slow builds ask for few repeats, and get every third variant. */
             for (int variant = 0; variant < VARIANTS; variant += repeats < 100 ? 3 : 1) check_recurrent(dtype, variant);
+            check_together(dtype);
             check_matmul(dtype);
         }
     }

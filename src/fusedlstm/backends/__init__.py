@@ -21,6 +21,7 @@ KERNELS = (
     "simple_rnn_pack",
     "simple_rnn_forward",
     "simple_rnn_backward",
+    "recurrent_together",
     "matmul",
     "activation_forward",
     "activation_backward",

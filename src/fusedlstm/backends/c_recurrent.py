@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -235,6 +236,68 @@ def _dropout(function: str, name: str, masks: Array | None, rows: tuple[int, int
     return optional(function, name, masks, (sets, *rows), packed.dtype)
 
 
+class _Call(NamedTuple):
+    """A call of the library, its arguments checked."""
+
+    function: str
+    layer: Any
+    kind: Any  # _FORWARD or _BACKWARD
+    args: dict[str, Any]  # of the struct, but for the workspace
+    workspace: int
+    inputs: Any  # what the arguments point to lives as long as this
+    result: Any
+    used_up: Array | None = None  # goes back to the pool after the call
+
+
+class _Collected(threading.local):
+    """The calls that the calling thread wants to run together; None where each runs by itself."""
+
+    calls: list[_Call] | None = None
+
+
+_collected = _Collected()
+
+
+def _run(call: _Call) -> Any:
+    """Runs a call, or leaves it to `recurrent_together`."""
+    if _collected.calls is not None:
+        _collected.calls.append(call)
+        return call.result
+    call.args["workspace"] = scratch.get(call.workspace)
+    entry = lib.fusedlstm_rnn_forward if call.kind is _FORWARD else lib.fusedlstm_rnn_backward
+    slot = error_slot()
+    status = entry(call.layer, new(call.kind, call.args), slot)
+    if status:
+        refuse(call.function, status, slot)
+    if call.used_up is not None:
+        pool.give(call.used_up)
+    return call.result
+
+
+def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    """See `reference.recurrent_together`."""
+    _collected.calls = []
+    try:
+        results = [globals()[name](*args, **options) for name, args, options in calls]
+    finally:
+        collected, _collected.calls = _collected.calls, None
+    structs, workspaces = [], []
+    for call in collected:
+        workspaces.append(pool.take(call.workspace))
+        call.args["workspace"] = from_buffer(workspaces[-1])
+        structs.append(new(call.kind, call.args))
+    slot, which = error_slot(), new("int *")
+    entry = lib.fusedlstm_rnn_forward_together
+    if collected and collected[0].kind is _BACKWARD:
+        entry = lib.fusedlstm_rnn_backward_together
+    status = entry(len(collected), [call.layer for call in collected], structs, which, slot)
+    if status:
+        refuse(collected[which[0]].function, status, slot)
+    for buffer in (*workspaces, *(call.used_up for call in collected if call.used_up is not None)):
+        pool.give(buffer)
+    return results
+
+
 def _zoneout(function: str, name: str, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
     """A zoneout mask (T,B,N)."""
     if mask is None:
@@ -264,7 +327,7 @@ def _forward(
     zoneout_h_mask: Array | None = None,
     zoneout_c_mask: Array | None = None,
     flags: int = 0,
-    **numbers: float,
+    **numbers: Any,
 ) -> tuple[Any, ...]:
     """y, the final states and what is saved for backward, of any of the recurrent layers; `numbers` are of _Options."""
     function = f"{_CELLS[cell]}_forward"
@@ -335,13 +398,13 @@ def _forward(
         "y_batch_stride": steps * outputs if return_sequences else outputs,
         "y_step_stride": outputs,
         "saved": NULL if saved is None else from_buffer(saved.buffer),
-        "workspace": scratch.get(layer.forward_workspace),
     }
-    slot = error_slot()
-    status = lib.fusedlstm_rnn_forward(layer.struct, new(_FORWARD, args), slot)
-    if status:
-        refuse(function, status, slot)
-    return y, *states.values(), saved
+    inputs_kept = shared, h0, c0, g0, packed
+    return _run(
+        _Call(
+            function, layer.struct, _FORWARD, args, layer.forward_workspace, inputs_kept, (y, *states.values(), saved)
+        )
+    )  # type: ignore[no-any-return]
 
 
 def _backward(cell: int, saved: _Saved, d_y: Array | None, need_d_x: bool, **d_states: Array | None) -> Gradients:
@@ -392,14 +455,13 @@ def _backward(cell: int, saved: _Saved, d_y: Array | None, need_d_x: bool, **d_s
     args["d_y_batch_stride"], args["d_y_step_stride"] = _strides(d_y)
     args["d_x_batch_stride"], args["d_x_step_stride"] = steps * inputs, inputs
     args["packed"], args["saved"] = from_buffer(packed.buffer), from_buffer(saved.buffer)
-    args["workspace"] = scratch.get(saved.layer.backward_workspace)
-    slot = error_slot()
-    status = lib.fusedlstm_rnn_backward(saved.layer.struct, new(_BACKWARD, args), slot)
-    if status:
-        refuse(function, status, slot)
-    pool.give(saved.buffer)
-    saved.buffer = None
-    return Gradients(**d)
+    buffer, saved.buffer = saved.buffer, None
+    layer = saved.layer
+    inputs_kept = shared, d_y, d_states, packed
+    call = _Call(
+        function, layer.struct, _BACKWARD, args, layer.backward_workspace, inputs_kept, Gradients(**d), used_up=buffer
+    )
+    return _run(call)  # type: ignore[no-any-return]
 
 
 def lstm_forward(

@@ -6,6 +6,7 @@ before a name is the gradient of the loss with respect to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "lstm_forward",
     "lstm_pack",
     "matmul",
+    "recurrent_together",
     "rmsprop_update",
     "sgd_update",
     "simple_rnn_backward",
@@ -40,6 +42,22 @@ Array = NDArray[Any]
 
 #: Grows whenever packed weights made before become unusable: never here.
 generation = 0
+
+
+def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    """The results of several calls of the recurrent kernels that do not depend on each other, at once.
+
+    Parameters
+    ----------
+    calls : sequence of (name, args, kwargs)
+        All forward or all backward; 16 at most.
+
+    Returns
+    -------
+    list
+        What the functions return, to the bit as if called one by one.
+    """
+    return [globals()[name](*args, **kwargs) for name, args, kwargs in calls]
 
 
 # Elementwise.
