@@ -226,28 +226,37 @@ static void plan(struct rnn_job *job, int threads) {
     job->threads = threads;
 }
 
+/* What both calls get. */
+static int check_shared(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_shared *shared,
+                        const char **error) {
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
+    int lstm = layer->cell == FUSEDLSTM_LSTM;
+    REQUIRE(needed(shared->x, layer->dtype, B * T * I), "x");
+    REQUIRE(stride_fits(shared->x_batch_stride, B), "x_batch_stride");
+    REQUIRE(stride_fits(shared->x_step_stride, T), "x_step_stride");
+    REQUIRE(!shared->mask || stride_fits(shared->mask_batch_stride, B), "mask_batch_stride");
+    REQUIRE(!shared->mask || stride_fits(shared->mask_step_stride, T), "mask_step_stride");
+    REQUIRE(buffer(shared->packed, 1) && stamp_of_packed(shared->packed, layer), "packed");
+    REQUIRE(where(layer->input_dropout, shared->input_dropout, B * I, layer->dtype), "input_dropout");
+    REQUIRE(where(layer->recurrent_dropout, shared->recurrent_dropout, B * P, layer->dtype), "recurrent_dropout");
+    REQUIRE(!shared->peepholes || (lstm && array(shared->peepholes, layer->dtype)), "peepholes");
+    REQUIRE(where(has(layer, FUSEDLSTM_LAYER_NORM), shared->normalization, 1, layer->dtype), "normalization");
+    REQUIRE(lstm || !shared->zoneout_h, "zoneout_h");
+    REQUIRE(lstm || !shared->zoneout_c, "zoneout_c");
+    return FUSEDLSTM_OK;
+}
+
 static int check_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                          const char **error) {
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
-    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
+    int64_t B = layer->batch, T = layer->steps, P = outputs_of(layer);
     int training = has(layer, FUSEDLSTM_TRAINING), last_step = has(layer, FUSEDLSTM_LAST_STEP);
     int lstm = layer->cell == FUSEDLSTM_LSTM, recurs = has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE);
-    REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
-    REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
-    REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
-    REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
-    REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
-    REQUIRE(where(layer->input_dropout, args->input_dropout, B * I, layer->dtype), "input_dropout");
-    REQUIRE(where(layer->recurrent_dropout, args->recurrent_dropout, B * P, layer->dtype), "recurrent_dropout");
-    REQUIRE(!args->peepholes || (lstm && array(args->peepholes, layer->dtype)), "peepholes");
-    REQUIRE(where(has(layer, FUSEDLSTM_LAYER_NORM), args->normalization, 1, layer->dtype), "normalization");
-    REQUIRE(lstm || !args->zoneout_h, "zoneout_h");
-    REQUIRE(lstm || !args->zoneout_c, "zoneout_c");
+    REQUIRE_OK(check_shared(layer, &args->shared, error));
     REQUIRE(array(args->h0, layer->dtype), "h0");
     REQUIRE(array(args->c0, layer->dtype) && (lstm || !args->c0), "c0");
     REQUIRE(array(args->g0, layer->dtype) && (recurs || !args->g0), "g0");
-    REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
     REQUIRE(array(args->y, layer->dtype), "y");
     REQUIRE(!args->y || stride_separates(args->y_batch_stride, last_step || T > 0 ? B : 0, P), "y_batch_stride");
     REQUIRE(!args->y || last_step || stride_separates(args->y_step_stride, B > 0 ? T : 0, P), "y_step_stride");
@@ -264,15 +273,10 @@ static int check_backward(const struct fusedlstm_rnn *layer, const struct fusedl
     REQUIRE_OK(check_layer(layer, error));
     REQUIRE(args, "args");
     REQUIRE(layer->flags & FUSEDLSTM_TRAINING, "flags");
-    int64_t B = layer->batch, T = layer->steps, I = layer->inputs, P = outputs_of(layer);
+    int64_t B = layer->batch, T = layer->steps, I = layer->inputs;
     int last_step = has(layer, FUSEDLSTM_LAST_STEP);
     int lstm = layer->cell == FUSEDLSTM_LSTM, recurs = has(layer, FUSEDLSTM_FULL_GATE_RECURRENCE);
-    REQUIRE(needed(args->x, layer->dtype, B * T * I), "x");
-    REQUIRE(stride_fits(args->x_batch_stride, B), "x_batch_stride");
-    REQUIRE(stride_fits(args->x_step_stride, T), "x_step_stride");
-    REQUIRE(!args->mask || stride_fits(args->mask_batch_stride, B), "mask_batch_stride");
-    REQUIRE(!args->mask || stride_fits(args->mask_step_stride, T), "mask_step_stride");
-    REQUIRE(buffer(args->packed, 1) && stamp_of_packed(args->packed, layer), "packed");
+    REQUIRE_OK(check_shared(layer, &args->shared, error));
     REQUIRE(buffer(args->saved, 1) && stamp_of_saved(args->saved, layer), "saved");
     REQUIRE(array(args->d_y, layer->dtype), "d_y");
     REQUIRE(!args->d_y || stride_fits(args->d_y_batch_stride, B), "d_y_batch_stride");
@@ -289,17 +293,11 @@ static int check_backward(const struct fusedlstm_rnn *layer, const struct fusedl
     REQUIRE(array(args->d_h0, layer->dtype), "d_h0");
     REQUIRE(array(args->d_c0, layer->dtype) && (lstm || !args->d_c0), "d_c0");
     REQUIRE(array(args->d_g0, layer->dtype) && (recurs || !args->d_g0), "d_g0");
-    REQUIRE(where(layer->input_dropout, args->input_dropout, B * I, layer->dtype), "input_dropout");
-    REQUIRE(where(layer->recurrent_dropout, args->recurrent_dropout, B * P, layer->dtype), "recurrent_dropout");
-    REQUIRE(!args->peepholes || (lstm && array(args->peepholes, layer->dtype)), "peepholes");
-    REQUIRE(where(has(layer, FUSEDLSTM_LAYER_NORM), args->normalization, 1, layer->dtype), "normalization");
-    REQUIRE(lstm || !args->zoneout_h, "zoneout_h");
-    REQUIRE(lstm || !args->zoneout_c, "zoneout_c");
     REQUIRE(buffer(args->workspace, fusedlstm_rnn_backward_workspace_size(layer)), "workspace");
-    REQUIRE(!args->d_peepholes || (args->peepholes && array(args->d_peepholes, layer->dtype)), "d_peepholes");
     REQUIRE(array(args->d_gate_recurrence, layer->dtype) && (recurs || !args->d_gate_recurrence), "d_gate_recurrence");
     REQUIRE(array(args->d_projection, layer->dtype) && (layer->projection || !args->d_projection), "d_projection");
-    REQUIRE(array(args->d_normalization, layer->dtype) && (args->normalization || !args->d_normalization),
+    REQUIRE(array(args->d_peepholes, layer->dtype) && (args->shared.peepholes || !args->d_peepholes), "d_peepholes");
+    REQUIRE(array(args->d_normalization, layer->dtype) && (args->shared.normalization || !args->d_normalization),
             "d_normalization");
     return FUSEDLSTM_OK;
 }

@@ -161,19 +161,11 @@ FUSEDLSTM_API size_t fusedlstm_rnn_saved_size(const struct fusedlstm_rnn *layer)
 FUSEDLSTM_API size_t fusedlstm_rnn_forward_workspace_size(const struct fusedlstm_rnn *layer);
 FUSEDLSTM_API size_t fusedlstm_rnn_backward_workspace_size(const struct fusedlstm_rnn *layer);
 
-struct fusedlstm_rnn_forward {
+/* What both calls get, with the same contents. */
+struct fusedlstm_rnn_shared {
     const void *x;       /* (B,T,I); batch and step strides below, features contiguous */
     const uint8_t *mask; /* (B,T), nonzero = use the step; NULL: all are used */
-    /* (B,P), (B,H) and (B,3H) contiguous; NULL: zeros. They may alias h, c and g. c0: LSTM; g0: FULL_GATE_RECURRENCE */
-    const void *h0, *c0, *g0;
-    const void *packed; /* from fusedlstm_rnn_pack for the same layer, but for B, T; TRAINING flag or more */
-    void *y;            /* (B,T,P), or (B,P) with LAST_STEP; NULL: not wanted */
-    void *h, *c, *g;    /* contiguous, shaped like h0, c0 and g0: the final state; NULL: not wanted */
-    void *saved;        /* saved_size bytes, aligned to 64; NULL without TRAINING */
-    void *workspace;    /* forward_workspace_size bytes, aligned to 64 */
-    int64_t x_batch_stride, x_step_stride;
-    int64_t mask_batch_stride, mask_step_stride;
-    int64_t y_batch_stride, y_step_stride; /* y_step_stride is not read with LAST_STEP */
+    const void *packed;  /* from fusedlstm_rnn_pack for the same layer, but for B, T; TRAINING flag or more */
     /* Dropout masks, constant over time, multiplied into x and h' ahead of the products (Gal and Ghahramani 2016):
      * (input_dropout,B,I) and (recurrent_dropout,B,P) contiguous; NULL where the layer has 0 */
     const void *input_dropout, *recurrent_dropout;
@@ -181,6 +173,19 @@ struct fusedlstm_rnn_forward {
     const void *normalization; /* (10,H): k_x (i f c o), k_h (i f c o), k_c, l_c; with LAYER_NORM only */
     /* (T,B,P) and (T,B,H) contiguous, nonzero = keep the old value; NULL: the rates of the layer count. LSTM only */
     const uint8_t *zoneout_h, *zoneout_c;
+    int64_t x_batch_stride, x_step_stride;
+    int64_t mask_batch_stride, mask_step_stride;
+};
+
+struct fusedlstm_rnn_forward {
+    struct fusedlstm_rnn_shared shared;
+    /* (B,P), (B,H) and (B,3H) contiguous; NULL: zeros. They may alias h, c and g. c0: LSTM; g0: FULL_GATE_RECURRENCE */
+    const void *h0, *c0, *g0;
+    void *y;         /* (B,T,P), or (B,P) with LAST_STEP; NULL: not wanted */
+    void *h, *c, *g; /* contiguous, shaped like h0, c0 and g0: the final state; NULL: not wanted */
+    void *saved;     /* saved_size bytes, aligned to 64; NULL without TRAINING */
+    void *workspace; /* forward_workspace_size bytes, aligned to 64 */
+    int64_t y_batch_stride, y_step_stride; /* y_step_stride is not read with LAST_STEP */
 };
 FUSEDLSTM_API int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_forward *args,
                                         const char **error);
@@ -195,29 +200,22 @@ FUSEDLSTM_API int fusedlstm_rnn_forward_together(int count, const struct fusedls
 
 /* Gradients of a loss, given those of the outputs. Every d_ output is overwritten, none is added to. */
 struct fusedlstm_rnn_backward {
-    const void *x;               /* as in forward, with the same contents */
-    const uint8_t *mask;         /* as in forward, with the same contents */
-    const void *packed;          /* as in forward, packed for TRAINING */
+    struct fusedlstm_rnn_shared shared;
     void *saved;                 /* from forward; destroyed */
     const void *d_y;             /* like y of forward: (B,T,P) or (B,P) with LAST_STEP; NULL: zeros */
     const void *d_h, *d_c, *d_g; /* contiguous, of the final state, shaped like it; NULL: zeros */
-    void *d_x;                   /* (B,T,I); NULL: not wanted */
-    void *d_kernel;              /* (I,nH) contiguous; NULL: not wanted */
-    void *d_recurrent;           /* (P,nH) contiguous; NULL: not wanted */
-    void *d_bias;                /* shaped like the bias; NULL: not wanted */
-    void *d_h0, *d_c0, *d_g0;    /* contiguous, shaped like h0, c0 and g0; NULL: not wanted */
-    void *workspace;             /* backward_workspace_size bytes, aligned to 64 */
-    int64_t x_batch_stride, x_step_stride;
-    int64_t mask_batch_stride, mask_step_stride;
+    void *d_x;                   /* (B,T,I); this and all that follow, NULL: not wanted */
+    void *d_kernel;              /* (I,nH) contiguous */
+    void *d_recurrent;           /* (P,nH) contiguous */
+    void *d_bias;                /* shaped like the bias */
+    void *d_h0, *d_c0, *d_g0;    /* contiguous, shaped like h0, c0 and g0 */
+    void *d_peepholes;           /* (3,H) */
+    void *d_gate_recurrence;     /* (3H,3H) */
+    void *d_projection;          /* (H,P) */
+    void *d_normalization;       /* (10,H) */
+    void *workspace;             /* backward_workspace_size bytes, aligned to 64; needed */
     int64_t d_y_batch_stride, d_y_step_stride;
     int64_t d_x_batch_stride, d_x_step_stride;
-    const void *input_dropout, *recurrent_dropout; /* as in forward */
-    const void *peepholes, *normalization;         /* as in forward */
-    const uint8_t *zoneout_h, *zoneout_c;          /* as in forward */
-    void *d_peepholes;                             /* (3,H); NULL: not wanted */
-    void *d_gate_recurrence;                       /* (3H,3H); NULL: not wanted */
-    void *d_projection;                            /* (H,P); NULL: not wanted */
-    void *d_normalization;                         /* (10,H); NULL: not wanted */
 };
 FUSEDLSTM_API int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fusedlstm_rnn_backward *args,
                                          const char **error);

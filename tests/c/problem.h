@@ -202,17 +202,17 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
                 (shape->mask == MASK_WITH_EMPTY_ROW && b == 0) ? 0 : (uint8_t)(random_below(&random, 3) * 127);
 
     struct fusedlstm_rnn_forward *f = &p->forward;
-    f->x = p->x.origin;
-    f->x_batch_stride = p->x.batch_stride;
-    f->x_step_stride = p->x.step_stride;
-    f->mask = shape->mask ? (const uint8_t *)p->mask.origin : NULL;
-    f->mask_batch_stride = p->mask.batch_stride;
-    f->mask_step_stride = p->mask.step_stride;
+    f->shared.x = p->x.origin;
+    f->shared.x_batch_stride = p->x.batch_stride;
+    f->shared.x_step_stride = p->x.step_stride;
+    f->shared.mask = shape->mask ? (const uint8_t *)p->mask.origin : NULL;
+    f->shared.mask_batch_stride = p->mask.batch_stride;
+    f->shared.mask_step_stride = p->mask.step_stride;
     f->h0 = shape->states ? random_array(p, B * P, 1, &random) : NULL;
     f->c0 = shape->states && lstm ? random_array(p, B * H, 1, &random) : NULL;
     f->g0 = shape->states && recurs ? random_array(p, 3 * B * H, 1, &random) : NULL;
     void *packed = blank(&p->pool, fusedlstm_rnn_packed_size(&p->layer), 64);
-    f->packed = packed;
+    f->shared.packed = packed;
     f->y = p->y.origin;
     f->y_batch_stride = p->y.batch_stride;
     f->y_step_stride = last_step ? 1 : p->y.step_stride;
@@ -220,13 +220,14 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     f->h = output_array(p, "h", 1, B * P);
     f->c = output_array(p, "c", lstm, B * H);
     f->g = output_array(p, "g", recurs, 3 * B * H);
-    if (shape->input_dropout) f->input_dropout = random_array(p, shape->input_dropout * B * I, 1, &random);
-    if (shape->recurrent_dropout) f->recurrent_dropout = random_array(p, shape->recurrent_dropout * B * P, 1, &random);
-    if (shape->peepholes) f->peepholes = random_array(p, 3 * H, 1, &random);
-    if (norm) f->normalization = random_array(p, 10 * H, 1, &random);
+    if (shape->input_dropout) f->shared.input_dropout = random_array(p, shape->input_dropout * B * I, 1, &random);
+    if (shape->recurrent_dropout)
+        f->shared.recurrent_dropout = random_array(p, shape->recurrent_dropout * B * P, 1, &random);
+    if (shape->peepholes) f->shared.peepholes = random_array(p, 3 * H, 1, &random);
+    if (norm) f->shared.normalization = random_array(p, 10 * H, 1, &random);
     if (shape->zoneout == ZONEOUT_MASKS) {
-        f->zoneout_h = random_bytes(p, T * B * P, &random);
-        f->zoneout_c = random_bytes(p, T * B * H, &random);
+        f->shared.zoneout_h = random_bytes(p, T * B * P, &random);
+        f->shared.zoneout_c = random_bytes(p, T * B * H, &random);
     }
     f->saved = training ? blank(&p->pool, fusedlstm_rnn_saved_size(&p->layer), 64) : NULL;
     f->workspace = blank(&p->pool, fusedlstm_rnn_forward_workspace_size(&p->layer), 64);
@@ -237,20 +238,7 @@ static inline void problem_make(struct problem *p, const struct shape *shape, ui
     p->d_y = make_grid(&p->pool, shape->layout, B, last_step ? 1 : T, P, p->size);
     randomize_grid(p, &p->d_y, last_step ? 1 : T, P, &random);
     p->d_x = make_grid(&p->pool, shape->layout, B, T, I, p->size);
-    *g = (struct fusedlstm_rnn_backward){.x = f->x,
-                                         .x_batch_stride = f->x_batch_stride,
-                                         .x_step_stride = f->x_step_stride,
-                                         .mask = f->mask,
-                                         .mask_batch_stride = f->mask_batch_stride,
-                                         .mask_step_stride = f->mask_step_stride,
-                                         .packed = packed,
-                                         .input_dropout = f->input_dropout,
-                                         .recurrent_dropout = f->recurrent_dropout,
-                                         .peepholes = f->peepholes,
-                                         .normalization = f->normalization,
-                                         .zoneout_h = f->zoneout_h,
-                                         .zoneout_c = f->zoneout_c,
-                                         .saved = f->saved};
+    *g = (struct fusedlstm_rnn_backward){.shared = f->shared, .saved = f->saved};
     g->d_y = p->d_y.origin;
     g->d_y_batch_stride = p->d_y.batch_stride;
     g->d_y_step_stride = last_step ? 1 : p->d_y.step_stride;

@@ -79,10 +79,10 @@ static void make_call(struct call *c, int dtype, int last_step) {
                        .momentum = 0.5,
                        .epsilon = 1e-7};
 #define OTHER(field, value, run) (changed = shape, changed.field = (value), other(&changed, run))
-    c->pack_of_other_inputs = OTHER(inputs, 6, 0).forward.packed;
-    c->pack_of_other_units = OTHER(units, 3, 0).forward.packed;
-    c->pack_of_other_dtype = OTHER(dtype, !dtype, 0).forward.packed;
-    c->pack_for_inference = OTHER(flags, 0, 0).forward.packed;
+    c->pack_of_other_inputs = OTHER(inputs, 6, 0).forward.shared.packed;
+    c->pack_of_other_units = OTHER(units, 3, 0).forward.shared.packed;
+    c->pack_of_other_dtype = OTHER(dtype, !dtype, 0).forward.shared.packed;
+    c->pack_for_inference = OTHER(flags, 0, 0).forward.shared.packed;
     c->saved_of_other_batch = OTHER(batch, 3, 1).forward.saved;
     c->saved_of_other_steps = OTHER(steps, 2, 1).forward.saved;
     c->saved_of_other_units = OTHER(units, 5, 1).forward.saved;
@@ -92,7 +92,7 @@ static void make_call(struct call *c, int dtype, int last_step) {
     const char *isa = fusedlstm_isa(), *second = fusedlstm_available_isa(strcmp(isa, fusedlstm_available_isa(0)) == 0);
     if (second) {
         fusedlstm_set_isa(second);
-        c->pack_of_other_isa = other(&shape, 0).forward.packed;
+        c->pack_of_other_isa = other(&shape, 0).forward.shared.packed;
         fusedlstm_set_isa(isa);
     } else {
         c->pack_of_other_isa = blank(&(struct pool){.get = arena_get}, 4096, 64);
@@ -102,7 +102,7 @@ static void make_call(struct call *c, int dtype, int last_step) {
     c->forward = made.forward;
     c->backward = made.backward;
     c->weights = made.weights;
-    c->packed = (void *)(uintptr_t)made.forward.packed;
+    c->packed = (void *)(uintptr_t)made.forward.shared.packed;
     uint64_t random = 1;
     struct problem *p = &made;
     c->x = random_array(p, 16, 1, &random);

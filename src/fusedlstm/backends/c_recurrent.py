@@ -35,6 +35,8 @@ _ZERO_OUTPUT, _RESET_AFTER = lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK, lib.FUSEDLSTM_R
 _GATE_RECURRENCE, _LAYER_NORM = lib.FUSEDLSTM_FULL_GATE_RECURRENCE, lib.FUSEDLSTM_LAYER_NORM
 _LSTM, _GRU, _SIMPLE_RNN = lib.FUSEDLSTM_LSTM, lib.FUSEDLSTM_GRU, lib.FUSEDLSTM_SIMPLE_RNN
 _CELLS = {_LSTM: "lstm", _GRU: "gru", _SIMPLE_RNN: "simple_rnn"}
+_FUNCTIONS = {cell: (f"{name}_forward", f"{name}_backward") for cell, name in _CELLS.items()}
+_NULLS = (NULL, NULL, NULL)
 _GATES = {_LSTM: 4, _GRU: 3, _SIMPLE_RNN: 1}
 _REMOVED = {
     name: getattr(lib, f"FUSEDLSTM_NO_{name.upper()}")
@@ -46,7 +48,8 @@ class _Packed:
     """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out."""
 
     __slots__ = (
-        "bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "outputs", "projection", "training", "units"
+        "bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "outputs", "pointer", "projection",
+        "training", "units",
     )  # fmt: skip
 
     def __init__(
@@ -79,12 +82,13 @@ class _Packed:
         projection = optional(function, "projection", projection, (self.units, self.outputs), self.dtype)
         flags = self.flags | (_TRAINING if training else 0)
         sizes = (0, 0, self.inputs, self.units, self.code)
-        layer = _layer(_Options(*sizes, "tanh", "sigmoid", flags, cell, projection=self.projection))
+        layer = _layer((*sizes, "tanh", "sigmoid", flags, cell, 0, 0, self.projection, *_NO_NUMBERS))
         self.buffer = pool.take(layer.packed)
+        self.pointer = from_buffer(self.buffer)
         arrays = (kernel, recurrent, bias, gate_recurrence, projection)
         weights = new(_WEIGHTS, tuple(pointer(array) for array in arrays))
         slot = error_slot()
-        status = lib.fusedlstm_rnn_pack(layer.struct, weights, from_buffer(self.buffer), slot)
+        status = lib.fusedlstm_rnn_pack(layer.struct, weights, self.pointer, slot)
         if status:
             refuse(function, status, slot)
 
@@ -108,7 +112,7 @@ class _Layer:
 
 
 class _Options(NamedTuple):
-    """What a struct fusedlstm_rnn is made from; the key under which it is kept."""
+    """What a struct fusedlstm_rnn is made from."""
 
     batch: int
     steps: int
@@ -119,26 +123,26 @@ class _Options(NamedTuple):
     recurrent_activation: str
     flags: int
     cell: int
-    input_dropout: int = 0
-    recurrent_dropout: int = 0
-    projection: int = 0
-    cell_clip: float = 0.0
-    zoneout_h: float = 0.0
-    zoneout_c: float = 0.0
-    epsilon: float = 0.0
+    input_dropout: int
+    recurrent_dropout: int
+    projection: int
+    cell_clip: float
+    zoneout_h: float
+    zoneout_c: float
+    epsilon: float
 
 
-_layers: dict[_Options, _Layer] = {}
+_layers: dict[tuple[Any, ...], _Layer] = {}
 _LAYERS_KEPT = 1024
 
 
-def _layer(options: _Options) -> _Layer:
-    """Of a call with these sizes and options; kept, since most calls are like an earlier one."""
+def _layer(options: tuple[Any, ...]) -> _Layer:
+    """Of a call with these _Options; kept, since most calls are like an earlier one."""
     layer = _layers.get(options)
     if layer is None:
         if len(_layers) >= _LAYERS_KEPT:
             _layers.clear()
-        given = options._asdict()
+        given = _Options(*options)._asdict()
         for name in ("activation", "recurrent_activation"):
             given[name] = ACTIVATIONS[given[name]]
         layer = _layers[options] = _Layer(new(_LAYER, given))
@@ -150,47 +154,18 @@ def forget_layers() -> None:
     _layers.clear()
 
 
-class _Shared(NamedTuple):
-    """Arguments of a forward call that its backward call gets too."""
-
-    x: Array
-    mask: Array | None
-    input_dropout: Array | None
-    recurrent_dropout: Array | None
-    peepholes: Array | None
-    normalization: Array | None
-    zoneout_h: Array | None
-    zoneout_c: Array | None
-
-    def fields(self) -> dict[str, Any]:
-        """Those of both structs."""
-        bytes_of = {
-            name: NULL if array is None else ffi.cast("uint8_t *", array.ctypes.data)
-            for name, array in (("mask", self.mask), ("zoneout_h", self.zoneout_h), ("zoneout_c", self.zoneout_c))
-        }
-        x_batch_stride, x_step_stride = _strides(self.x)
-        mask_batch_stride, mask_step_stride = _strides(self.mask)
-        return {
-            "x": pointer(self.x),
-            "x_batch_stride": x_batch_stride,
-            "x_step_stride": x_step_stride,
-            "mask_batch_stride": mask_batch_stride,
-            "mask_step_stride": mask_step_stride,
-            "input_dropout": pointer(self.input_dropout),
-            "recurrent_dropout": pointer(self.recurrent_dropout),
-            "peepholes": pointer(self.peepholes),
-            "normalization": pointer(self.normalization),
-            **bytes_of,
-        }
-
-
 class _Saved:
-    """What forward leaves for backward: the buffer, and the arguments that both calls share."""
+    """What forward leaves for backward: the buffer, and the struct of arguments that both calls share."""
 
-    __slots__ = ("buffer", "layer", "packed", "return_sequences", "shared")
+    __slots__ = ("buffer", "kept", "layer", "normalizes", "packed", "peeps", "return_sequences", "shape", "shared")
 
-    def __init__(self, packed: _Packed, layer: _Layer, return_sequences: bool, shared: _Shared) -> None:
-        self.packed, self.layer, self.return_sequences, self.shared = packed, layer, return_sequences, shared
+    def __init__(
+        self, packed: _Packed, layer: _Layer, shape: tuple[int, ...], return_sequences: bool, shared: tuple[Any, ...]
+    ) -> None:
+        self.packed, self.layer, self.shape, self.return_sequences = packed, layer, shape, return_sequences
+        self.shared = shared
+        self.peeps = self.normalizes = False
+        self.kept: Any = None  # what `shared` points to lives as long as this
         self.buffer: Array | None = pool.take(layer.saved)
 
 
@@ -242,9 +217,10 @@ class _Call(NamedTuple):
     function: str
     layer: Any
     kind: Any  # _FORWARD or _BACKWARD
-    args: dict[str, Any]  # of the struct, but for the workspace
+    args: tuple[Any, ...]  # of the struct, in two parts: the workspace comes between them
+    rest: tuple[Any, ...]
     workspace: int
-    inputs: Any  # what the arguments point to lives as long as this
+    kept: Any  # what the arguments point to lives as long as this
     result: Any
     used_up: Array | None = None  # goes back to the pool after the call
 
@@ -263,10 +239,9 @@ def _run(call: _Call) -> Any:
     if _collected.calls is not None:
         _collected.calls.append(call)
         return call.result
-    call.args["workspace"] = scratch.get(call.workspace)
     entry = lib.fusedlstm_rnn_forward if call.kind is _FORWARD else lib.fusedlstm_rnn_backward
     slot = error_slot()
-    status = entry(call.layer, new(call.kind, call.args), slot)
+    status = entry(call.layer, new(call.kind, (*call.args, scratch.get(call.workspace), *call.rest)), slot)
     if status:
         refuse(call.function, status, slot)
     if call.used_up is not None:
@@ -284,8 +259,7 @@ def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any
     structs, workspaces = [], []
     for call in collected:
         workspaces.append(pool.take(call.workspace))
-        call.args["workspace"] = from_buffer(workspaces[-1])
-        structs.append(new(call.kind, call.args))
+        structs.append(new(call.kind, (*call.args, from_buffer(workspaces[-1]), *call.rest)))
     slot, which = error_slot(), new("int *")
     entry = lib.fusedlstm_rnn_forward_together
     if collected and collected[0].kind is _BACKWARD:
@@ -298,12 +272,21 @@ def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any
     return results
 
 
+def _bytes(array: Array | None) -> Any:
+    return NULL if array is None else ffi.cast("uint8_t *", array.ctypes.data)
+
+
 def _zoneout(function: str, name: str, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
     """A zoneout mask (T,B,N)."""
     if mask is None:
         return None
     check(function, name, mask, shape, np.bool_)
     return contiguous(mask)
+
+
+#: Of a call without: peepholes, normalization, masks of zoneout; c0, g0; cell_clip, zoneout_h, zoneout_c, epsilon.
+_NO_ARRAYS: tuple[Any, ...] = (None, None, None, None)
+_NO_NUMBERS = (0.0, 0.0, 0.0, 0.0)
 
 
 def _forward(
@@ -319,28 +302,26 @@ def _forward(
     training: bool,
     input_dropout: Array | None,
     recurrent_dropout: Array | None,
-    *,
     c0: Array | None = None,
     g0: Array | None = None,
-    peepholes: Array | None = None,
-    normalization: Array | None = None,
-    zoneout_h_mask: Array | None = None,
-    zoneout_c_mask: Array | None = None,
+    arrays: tuple[Any, ...] = _NO_ARRAYS,
+    numbers: tuple[float, ...] = _NO_NUMBERS,
     flags: int = 0,
-    **numbers: Any,
 ) -> tuple[Any, ...]:
-    """y, the final states and what is saved for backward, of any of the recurrent layers; `numbers` are of _Options."""
-    function = f"{_CELLS[cell]}_forward"
+    """y, the final states and what is saved for backward, of any of the recurrent layers."""
+    function = _FUNCTIONS[cell][0]
     if type(packed) is not _Packed or packed.cell != cell:
         raise TypeError(f"{function}: expected packed weights from {_CELLS[cell]}_pack of this backend")
-    if x.ndim != 3:
-        raise ValueError(f"{function}: expected x (batch, steps, {packed.inputs}), got {x.shape}")
-    batch, steps, _ = x.shape
     inputs, units, outputs, dtype = packed.inputs, packed.units, packed.outputs, packed.dtype
+    if x.ndim != 3:
+        raise ValueError(f"{function}: expected x (batch, steps, {inputs}), got {x.shape}")
+    batch, steps, _ = x.shape
     check(function, "x", x, (batch, steps, inputs), dtype)
     x = rows_contiguous(x)
-    h0 = optional(function, "h0", h0, (batch, outputs), dtype)
-    c0 = optional(function, "c0", c0, (batch, units), dtype)
+    if h0 is not None:
+        h0 = optional(function, "h0", h0, (batch, outputs), dtype)
+    if c0 is not None:
+        c0 = optional(function, "c0", c0, (batch, units), dtype)
     if mask is not None:
         check(function, "mask", mask, (batch, steps), np.bool_)
     if training and not packed.training:
@@ -352,64 +333,75 @@ def _forward(
     if recurrent_dropout is not None:
         recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, outputs), packed)
         sets_of_state = len(recurrent_dropout)  # type: ignore[arg-type]
-
     flags |= packed.flags
     if g0 is not None:
         if not flags & _GATE_RECURRENCE:
             raise ValueError(f"{function}: expected g0 only with weights packed with gate_recurrence")
         g0 = optional(function, "g0", g0, (batch, 3 * units), dtype)
-    if normalization is not None:
-        normalization = optional(function, "normalization", normalization, (10, units), dtype)
-        flags |= _LAYER_NORM
-    shared = _Shared(
-        x,
-        mask,
-        input_dropout,
-        recurrent_dropout,
-        optional(function, "peepholes", peepholes, (3, units), dtype),
-        normalization,
-        _zoneout(function, "zoneout_h_mask", zoneout_h_mask, (steps, batch, outputs)),
-        _zoneout(function, "zoneout_c_mask", zoneout_c_mask, (steps, batch, units)),
-    )
+    if arrays is not _NO_ARRAYS:
+        peepholes, normalization, zoneout_h, zoneout_c = arrays
+        arrays = (
+            optional(function, "peepholes", peepholes, (3, units), dtype),
+            optional(function, "normalization", normalization, (10, units), dtype),
+            _zoneout(function, "zoneout_h_mask", zoneout_h, (steps, batch, outputs)),
+            _zoneout(function, "zoneout_c_mask", zoneout_c, (steps, batch, units)),
+        )
+        if normalization is not None:
+            flags |= _LAYER_NORM
     if training:
         flags |= _TRAINING
     if not return_sequences:
         flags |= _LAST_STEP
     if zero_output_for_mask:
         flags |= _ZERO_OUTPUT
-    sizes = (batch, steps, inputs, units, packed.code)
-    sets = (sets_of_inputs, sets_of_state)
-    layer = _layer(_Options(*sizes, activation, recurrent_activation, flags, cell, *sets, packed.projection, **numbers))
-    y = np.empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
-    states = {"h": np.empty((batch, outputs), dtype)}
-    if cell == _LSTM:
-        states["c"] = np.empty((batch, units), dtype)
-    if flags & _GATE_RECURRENCE:
-        states["g"] = np.empty((batch, 3 * units), dtype)
-    saved = _Saved(packed, layer, return_sequences, shared) if training else None
-    args = shared.fields()
-    args |= {name: from_buffer(state) for name, state in states.items()}
-    args |= {
-        "h0": pointer(h0),
-        "c0": pointer(c0),
-        "g0": pointer(g0),
-        "packed": from_buffer(packed.buffer),
-        "y": from_buffer(y),
-        "y_batch_stride": steps * outputs if return_sequences else outputs,
-        "y_step_stride": outputs,
-        "saved": NULL if saved is None else from_buffer(saved.buffer),
-    }
-    inputs_kept = shared, h0, c0, g0, packed
-    return _run(
-        _Call(
-            function, layer.struct, _FORWARD, args, layer.forward_workspace, inputs_kept, (y, *states.values(), saved)
+    layer = _layer(
+        (
+            batch, steps, inputs, units, packed.code, activation, recurrent_activation, flags, cell,
+            sets_of_inputs, sets_of_state, packed.projection, *numbers,
         )
-    )  # type: ignore[no-any-return]
+    )  # fmt: skip
+    peepholes, normalization, zoneout_h, zoneout_c = arrays
+    shared = (
+        pointer(x), _bytes(mask), packed.pointer, pointer(input_dropout), pointer(recurrent_dropout),
+        pointer(peepholes), pointer(normalization), _bytes(zoneout_h), _bytes(zoneout_c),
+        *_strides(x), *_strides(mask),
+    )  # fmt: skip
+    y = np.empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
+    states = [np.empty((batch, outputs), dtype)]
+    if cell == _LSTM:
+        states.append(np.empty((batch, units), dtype))
+    if flags & _GATE_RECURRENCE:
+        states.append(np.empty((batch, 3 * units), dtype))
+    pointers = [from_buffer(state) for state in states]
+    saved, buffer = None, NULL
+    kept = (x, mask, packed, input_dropout, recurrent_dropout, arrays)
+    if training:
+        saved = _Saved(packed, layer, x.shape, return_sequences, shared)
+        saved.kept, saved.peeps, saved.normalizes = kept, peepholes is not None, normalization is not None
+        buffer = from_buffer(saved.buffer)
+    args = (
+        shared, pointer(h0), pointer(c0), pointer(g0), from_buffer(y), *pointers, *_NULLS[len(states) :], buffer
+    )  # fmt: skip
+    strides = (steps * outputs if return_sequences else outputs, outputs)
+    return _run(  # type: ignore[no-any-return]
+        _Call(
+            function, layer.struct, _FORWARD, args, strides, layer.forward_workspace,
+            (kept, h0, c0, g0), (y, *states, saved),
+        )
+    )  # fmt: skip
 
 
-def _backward(cell: int, saved: _Saved, d_y: Array | None, need_d_x: bool, **d_states: Array | None) -> Gradients:
-    """All gradients; `d_states` are d_h, and of an LSTM d_c and d_g."""
-    function = f"{_CELLS[cell]}_backward"
+def _backward(
+    cell: int,
+    saved: _Saved,
+    d_y: Array | None,
+    need_d_x: bool,
+    d_h: Array | None,
+    d_c: Array | None = None,
+    d_g: Array | None = None,
+) -> Gradients:
+    """All gradients; d_c and d_g are an LSTM's."""
+    function = _FUNCTIONS[cell][1]
     if type(saved) is not _Saved or saved.packed.cell != cell:
         raise TypeError(f"{function}: expected what {_CELLS[cell]}_forward of this backend saved")
     if saved.buffer is None:
@@ -417,51 +409,47 @@ def _backward(cell: int, saved: _Saved, d_y: Array | None, need_d_x: bool, **d_s
             f"{function}: expected saved activations of a forward call, got those of a call that backward has already "
             "been run for"
         )
-    shared, packed = saved.shared, saved.packed
+    packed, layer = saved.packed, saved.layer
     units, outputs, dtype = packed.units, packed.outputs, packed.dtype
-    batch, steps, inputs = shared.x.shape
+    batch, steps, inputs = saved.shape
+    recurs = packed.flags & _GATE_RECURRENCE
     if d_y is not None:
         shape = (batch, steps, outputs) if saved.return_sequences else (batch, outputs)
         check(function, "d_y", d_y, shape, dtype)
         d_y = rows_contiguous(d_y)
-    shapes = {"d_h": (batch, outputs), "d_c": (batch, units), "d_g": (batch, 3 * units)}
-    for name, d_state in d_states.items():
-        d_states[name] = optional(function, name, d_state, shapes[name], dtype)
+    d_h = optional(function, "d_h", d_h, (batch, outputs), dtype)
+    d_c = optional(function, "d_c", d_c, (batch, units), dtype)
+    if d_g is not None and not recurs:
+        raise ValueError(f"{function}: expected d_g only with weights packed with gate_recurrence")
+    d_g = optional(function, "d_g", d_g, (batch, 3 * units), dtype)
+
+    def wanted(yes: Any, *shape: int) -> Array | None:
+        return np.empty(shape, dtype) if yes else None
 
     columns = _GATES[cell] * units
-    d: dict[str, Any] = {
-        "d_x": np.empty((batch, steps, inputs), dtype) if need_d_x else None,
-        "d_kernel": np.empty((inputs, columns), dtype),
-        "d_recurrent": np.empty((outputs, columns), dtype),
-        "d_bias": np.empty(packed.bias_shape, dtype),
-        "d_h0": np.empty((batch, outputs), dtype),
-    }
-    if cell == _LSTM:
-        d["d_c0"] = np.empty((batch, units), dtype)
-    if packed.flags & _GATE_RECURRENCE:
-        d["d_g0"] = np.empty((batch, 3 * units), dtype)
-        d["d_gate_recurrence"] = np.empty((3 * units, 3 * units), dtype)
-    elif d_states.get("d_g") is not None:
-        raise ValueError(f"{function}: expected d_g only with weights packed with gate_recurrence")
-    if packed.projection:
-        d["d_projection"] = np.empty((units, outputs), dtype)
-    for name in ("peepholes", "normalization"):
-        weights = getattr(shared, name)
-        if weights is not None:
-            d[f"d_{name}"] = np.empty(weights.shape, dtype)
-    args = shared.fields()
-    args |= {name: pointer(array) for name, array in (d | d_states).items()}
-    args["d_y"] = pointer(d_y)
-    args["d_y_batch_stride"], args["d_y_step_stride"] = _strides(d_y)
-    args["d_x_batch_stride"], args["d_x_step_stride"] = steps * inputs, inputs
-    args["packed"], args["saved"] = from_buffer(packed.buffer), from_buffer(saved.buffer)
-    buffer, saved.buffer = saved.buffer, None
-    layer = saved.layer
-    inputs_kept = shared, d_y, d_states, packed
-    call = _Call(
-        function, layer.struct, _BACKWARD, args, layer.backward_workspace, inputs_kept, Gradients(**d), used_up=buffer
+    d = Gradients(
+        wanted(need_d_x, batch, steps, inputs),
+        np.empty((inputs, columns), dtype),
+        np.empty((outputs, columns), dtype),
+        np.empty(packed.bias_shape, dtype),
+        np.empty((batch, outputs), dtype),
+        wanted(cell == _LSTM, batch, units),
+        wanted(recurs, batch, 3 * units),
+        wanted(saved.peeps, 3, units),
+        wanted(recurs, 3 * units, 3 * units),
+        wanted(packed.projection, units, outputs),
+        wanted(saved.normalizes, 10, units),
     )
-    return _run(call)  # type: ignore[no-any-return]
+    args = (
+        saved.shared, from_buffer(saved.buffer), pointer(d_y), pointer(d_h), pointer(d_c), pointer(d_g),
+        *map(pointer, d),
+    )  # fmt: skip
+    strides = (*_strides(d_y), steps * inputs, inputs)
+    buffer, saved.buffer = saved.buffer, None
+    kept = saved.kept, d_y, d_h, d_c, d_g
+    return _run(  # type: ignore[no-any-return]
+        _Call(function, layer.struct, _BACKWARD, args, strides, layer.backward_workspace, kept, d, buffer)
+    )
 
 
 def lstm_forward(
@@ -496,11 +484,13 @@ def lstm_forward(
         if name not in _REMOVED:
             raise ValueError(f"lstm_forward: expected removed to be some of {', '.join(_REMOVED)}, got {name!r}")
         flags |= _REMOVED[name]
+    arrays = (peepholes, normalization, zoneout_h_mask, zoneout_c_mask)
+    if all(array is None for array in arrays):
+        arrays = _NO_ARRAYS
     return _forward(
         _LSTM, x, packed, h0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,
-        training, input_dropout, recurrent_dropout, c0=c0, g0=g0, peepholes=peepholes, normalization=normalization,
-        zoneout_h_mask=zoneout_h_mask, zoneout_c_mask=zoneout_c_mask, flags=flags,
-        cell_clip=cell_clip, zoneout_h=zoneout_h, zoneout_c=zoneout_c, epsilon=epsilon,
+        training, input_dropout, recurrent_dropout, c0, g0, arrays,
+        (cell_clip, zoneout_h, zoneout_c, epsilon), flags,
     )  # fmt: skip
 
 
@@ -514,7 +504,7 @@ def lstm_backward(
     need_d_x: bool = True,
 ) -> Gradients:
     """See `reference.lstm_backward`."""
-    return _backward(_LSTM, saved, d_y, need_d_x, d_h=d_h, d_c=d_c, d_g=d_g)
+    return _backward(_LSTM, saved, d_y, need_d_x, d_h, d_c, d_g)
 
 
 def gru_forward(
@@ -540,7 +530,7 @@ def gru_forward(
 
 def gru_backward(saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True) -> Gradients:
     """See `reference.gru_backward`."""
-    return _backward(_GRU, saved, d_y, need_d_x, d_h=d_h)
+    return _backward(_GRU, saved, d_y, need_d_x, d_h)
 
 
 def simple_rnn_forward(
@@ -565,4 +555,4 @@ def simple_rnn_forward(
 
 def simple_rnn_backward(saved: Any, d_y: Array | None, d_h: Array | None = None, *, need_d_x: bool = True) -> Gradients:
     """See `reference.simple_rnn_backward`."""
-    return _backward(_SIMPLE_RNN, saved, d_y, need_d_x, d_h=d_h)
+    return _backward(_SIMPLE_RNN, saved, d_y, need_d_x, d_h)
