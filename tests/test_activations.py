@@ -1,6 +1,9 @@
 """Activations against Keras's numbers, their derivatives against finite differences, and what `get` takes."""
 
+import copy
+import functools
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,42 @@ def test_names():
         assert activations.get(activations.serialize(activations.get(name))) is activations.get(name)
 
 
+def test_functions_become_activations_of_their_names():
+    assert activations.get(np.tanh).name == "tanh"
+    assert activations.get(np.tanh).kernel is None
+    assert activations.get(lambda x: x).name == "<lambda>"
+    assert activations.get(functools.partial(np.clip, a_min=0, a_max=1)).name == "partial"
+    np.testing.assert_array_equal(activations.get(np.arctan)(X), np.arctan(X))
+
+
+def test_the_dtype_of_the_input_is_kept_whatever_a_function_gives():
+    own = activations.Activation("own", lambda x: x.astype(float).tolist(), lambda d_y, x, y: np.float64(1) * (x > 0))
+    x = X.astype(np.float32)
+    y = own.forward(x)
+    assert y.dtype == own.backward(y, x, y).dtype == np.float32
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(own.backward(y, x, y), x > 0)
+
+
+def test_own_activations_are_copied_by_their_parts():
+    for own in (activations.Activation("tanh", np.arctan, np.hypot), activations.get(np.arctan)):
+        for other in (copy.deepcopy(own), pickle.loads(pickle.dumps(own))):
+            assert other is not own
+            np.testing.assert_array_equal(other(X), np.arctan(X))
+    for known in (activations.tanh, activations.gelu):
+        assert copy.deepcopy(known) is pickle.loads(pickle.dumps(known)) is known
+
+
+def test_a_copy_made_in_this_process_may_have_own_activations():
+    own = activations.get(np.arctan)
+    with activations.as_objects():
+        assert activations.serialize(own) is own
+        with pytest.raises(ValueError, match="serialize: expected an activation"):
+            activations.serialize("tanh")
+    with pytest.raises(ValueError, match="serialize: expected an activation"):
+        activations.serialize(own)
+
+
 def test_lists_and_integers_are_numbers():
     np.testing.assert_array_equal(activations.relu([-1, 0, 2]), [0, 0, 2])
     assert activations.tanh(np.array([1], np.int64)).dtype == np.float64
@@ -99,12 +138,40 @@ def test_softmax_takes_any_rank():
 
 ERRORS = [
     (lambda: activations.get("rleu"), ValueError, "unknown activation 'rleu': expected one of 'celu', 'elu'"),
+    (lambda: activations.get(3), TypeError, "activation: expected a name, an Activation or a function, got 3"),
+    (lambda: activations.get(dict), TypeError, "expected a name, an Activation or a function, got <class 'dict'>"),
     (
-        lambda: activations.get(np.tanh),
+        lambda: activations.get(np.arctan).backward(X, X, X),
         TypeError,
-        "expected a name or a fusedlstm.activations.Activation .* got <ufunc",
+        "^activation 'arctan' is a function without a derivative, which can predict but not be trained, expected "
+        r"fusedlstm.activations.Activation\(name, forward, backward\)$",
     ),
-    (lambda: activations.get(3), TypeError, "got 3"),
+    (
+        lambda: activations.get(np.sum).forward(X),
+        ValueError,
+        rf"^activation 'sum': expected a result \({len(X)}, {X.shape[1]}\), as its input, got \(\)$",
+    ),
+    (
+        lambda: activations.Activation("own", np.tanh, lambda d_y, x, y: d_y[0]).backward(X, X, X),
+        ValueError,
+        "^activation 'own': expected a result",
+    ),
+    (lambda: activations.Activation(np.tanh, None), TypeError, "^Activation: expected name to be a string, got <ufunc"),
+    (
+        lambda: activations.Activation("own", "tanh"),
+        TypeError,
+        "^Activation 'own': expected forward to be a function, got 'tanh'",
+    ),
+    (
+        lambda: activations.Activation("own", np.tanh, 1),
+        TypeError,
+        "^Activation 'own': expected backward to be a function, got 1",
+    ),
+    (
+        lambda: activations.serialize(activations.get(np.tanh)),
+        ValueError,
+        "serialize: expected an activation of fusedlstm.activations, got <activation tanh>",
+    ),
     (lambda: activations.tanh(["a"]), TypeError, "activation 'tanh': expected an array of numbers, got dtype <U1"),
     (lambda: activations.gelu([1j]), TypeError, "activation 'gelu': .* got dtype complex128"),
     (lambda: activations.tanh([1.0], alpha=2), TypeError, "alpha"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm.layers import LSTM, Dense, Dropout, Flatten, Input
+from fusedlstm.activations import Activation
+from fusedlstm.layers import GRU, LSTM, Dense, Dropout, Flatten, Input, SimpleRNN
 from fusedlstm.models import Sequential
 from fusedlstm.symbolic import SymbolicError
 
@@ -94,18 +95,36 @@ CALLS = [
         "'tanh', 'tanh_shrink'",
     ),
     (
-        "lstm activation without kernel",
-        lambda: LSTM(3, activation="softmax", name="e"),
-        ValueError,
-        "LSTM 'e': activation 'softmax' is not available in the recurrent kernels yet, expected 'tanh', "
-        "'sigmoid', 'relu', 'linear', 'hard_sigmoid', 'softsign', 'elu' or 'softplus'",
+        "lstm activation number",
+        lambda: LSTM(3, activation=3, name="e"),
+        TypeError,
+        "LSTM 'e': activation: expected a name, an Activation or a function, got 3",
     ),
     (
-        "lstm activation callable",
-        lambda: LSTM(3, recurrent_activation=np.tanh, name="e"),
+        "lstm activation class",
+        lambda: LSTM(3, recurrent_activation=LSTM, name="e"),
         TypeError,
-        "LSTM 'e': recurrent_activation: expected a name or a fusedlstm.activations.Activation (which has a "
-        "derivative), got <ufunc 'tanh'>",
+        "LSTM 'e': recurrent_activation: expected a name, an Activation or a function, got "
+        "<class 'fusedlstm.layers.lstm.LSTM'>",
+    ),
+    (
+        "activation without derivative",
+        lambda: Dense(3, np.tanh, name="d").forward(np.ones((2, 3)), training=True),
+        TypeError,
+        "Dense 'd': activation 'tanh' is a function without a derivative, which can predict but not be trained, "
+        "expected fusedlstm.activations.Activation(name, forward, backward)",
+    ),
+    (
+        "activation result",
+        lambda: Dense(3, np.sum, name="d")(np.ones((2, 3))),
+        ValueError,
+        "activation 'sum': expected a result (2, 3), as its input, got ()",
+    ),
+    (
+        "activation backward",
+        lambda: Activation("own", np.tanh, 3),
+        TypeError,
+        "Activation 'own': expected backward to be a function, got 3",
     ),
     (
         "lstm unknown initializer",
@@ -171,6 +190,163 @@ CALLS = [
         TypeError,
         "LSTM 'e': activity_regularizer: expected a name or a fusedlstm.regularizers.Regularizer (which has a "
         "gradient), got 0.1",
+    ),
+    (
+        "lstm peephole",
+        lambda: LSTM(3, peephole=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected peephole to be True or False, got 1",
+    ),
+    (
+        "lstm coupled_gates",
+        lambda: LSTM(3, coupled_gates=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected coupled_gates to be True or False, got 1",
+    ),
+    (
+        "lstm full_gate_recurrence",
+        lambda: LSTM(3, full_gate_recurrence=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected full_gate_recurrence to be True or False, got 1",
+    ),
+    (
+        "lstm layer_norm",
+        lambda: LSTM(3, layer_norm=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected layer_norm to be True or False, got 1",
+    ),
+    (
+        "lstm unit_forget_bias",
+        lambda: LSTM(3, unit_forget_bias=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected unit_forget_bias to be True or False, got 1",
+    ),
+    (
+        "lstm zero_output_for_mask",
+        lambda: LSTM(3, zero_output_for_mask=1, name="e"),
+        TypeError,
+        "LSTM 'e': expected zero_output_for_mask to be True or False, got 1",
+    ),
+    (
+        "lstm layer_norm_epsilon 0",
+        lambda: LSTM(3, layer_norm_epsilon=0, name="e"),
+        ValueError,
+        "LSTM 'e': expected layer_norm_epsilon to be a finite number above 0, got 0",
+    ),
+    (
+        "lstm layer_norm_epsilon -1e-05",
+        lambda: LSTM(3, layer_norm_epsilon=-1e-5, name="e"),
+        ValueError,
+        "LSTM 'e': expected layer_norm_epsilon to be a finite number above 0, got -1e-05",
+    ),
+    (
+        "lstm layer_norm_epsilon inf",
+        lambda: LSTM(3, layer_norm_epsilon=float("inf"), name="e"),
+        ValueError,
+        "LSTM 'e': expected layer_norm_epsilon to be a finite number above 0, got inf",
+    ),
+    (
+        "lstm layer_norm_epsilon 1e-5",
+        lambda: LSTM(3, layer_norm_epsilon="1e-5", name="e"),
+        ValueError,
+        "LSTM 'e': expected layer_norm_epsilon to be a finite number above 0, got '1e-5'",
+    ),
+    (
+        "lstm projection 0",
+        lambda: LSTM(3, projection=0, name="e"),
+        ValueError,
+        "LSTM 'e': expected projection to be a positive integer, got 0",
+    ),
+    (
+        "lstm projection 2.5",
+        lambda: LSTM(3, projection=2.5, name="e"),
+        ValueError,
+        "LSTM 'e': expected projection to be a positive integer, got 2.5",
+    ),
+    (
+        "lstm projection True",
+        lambda: LSTM(3, projection=True, name="e"),
+        ValueError,
+        "LSTM 'e': expected projection to be a positive integer, got True",
+    ),
+    (
+        "lstm zoneout_h 1.5",
+        lambda: LSTM(3, zoneout_h=1.5, name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_h to be a number from 0 to 1, got 1.5",
+    ),
+    (
+        "lstm zoneout_h -0.1",
+        lambda: LSTM(3, zoneout_h=-0.1, name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_h to be a number from 0 to 1, got -0.1",
+    ),
+    (
+        "lstm zoneout_h nan",
+        lambda: LSTM(3, zoneout_h=float("nan"), name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_h to be a number from 0 to 1, got nan",
+    ),
+    (
+        "lstm zoneout_h half",
+        lambda: LSTM(3, zoneout_h="half", name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_h to be a number from 0 to 1, got 'half'",
+    ),
+    (
+        "lstm zoneout_c 1.5",
+        lambda: LSTM(3, zoneout_c=1.5, name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_c to be a number from 0 to 1, got 1.5",
+    ),
+    (
+        "lstm zoneout_c -0.1",
+        lambda: LSTM(3, zoneout_c=-0.1, name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_c to be a number from 0 to 1, got -0.1",
+    ),
+    (
+        "lstm zoneout_c nan",
+        lambda: LSTM(3, zoneout_c=float("nan"), name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_c to be a number from 0 to 1, got nan",
+    ),
+    (
+        "lstm zoneout_c half",
+        lambda: LSTM(3, zoneout_c="half", name="e"),
+        ValueError,
+        "LSTM 'e': expected zoneout_c to be a number from 0 to 1, got 'half'",
+    ),
+    (
+        "lstm cell_clip",
+        lambda: LSTM(3, cell_clip=-1.0, name="e"),
+        ValueError,
+        "LSTM 'e': expected cell_clip to be a positive number or None, got -1.0",
+    ),
+    (
+        "lstm removed",
+        lambda: LSTM(3, removed=["gate"], name="e"),
+        ValueError,
+        "LSTM 'e': expected removed to be some of 'input_gate', 'forget_gate', 'output_gate', 'input_activation', "
+        "'output_activation', got 'gate'",
+    ),
+    (
+        "lstm positional option",
+        lambda: LSTM(3, *["tanh"] * 23, True),
+        TypeError,
+        "LSTM.__init__() takes from 2 to 25 positional arguments but 26 were given",
+    ),
+    (
+        "gru projection",
+        lambda: GRU(3, projection=2, name="e"),
+        TypeError,
+        "GRU 'e': unknown argument 'projection'",
+    ),
+    (
+        "simple rnn recurrent_activation",
+        lambda: SimpleRNN(3, recurrent_activation="tanh", name="e"),
+        TypeError,
+        "SimpleRNN 'e': unknown argument 'recurrent_activation'",
     ),
     (
         "lstm return_sequences",
@@ -373,6 +549,36 @@ CALLS = [
         lambda: lstm()(X, initial_state=["h", "c"]),
         TypeError,
         "LSTM 'e': expected initial_state h to be an array of real numbers, got dtype <U1",
+    ),
+    (
+        "initial_state projection",
+        lambda: LSTM(2, projection=1, name="e")(X, initial_state=[np.ones((2, 2))] * 2),
+        ValueError,
+        "LSTM 'e': expected initial_state h (2, 1), got (2, 2)",
+    ),
+    (
+        "initial_state cell",
+        lambda: LSTM(2, projection=1, name="e")(X, initial_state=[np.ones((2, 1))] * 2),
+        ValueError,
+        "LSTM 'e': expected initial_state c (2, 2), got (2, 1)",
+    ),
+    (
+        "initial_state gates",
+        lambda: LSTM(2, full_gate_recurrence=True, name="e")(X, initial_state=[np.ones((2, 2))] * 3),
+        ValueError,
+        "LSTM 'e': expected initial_state gates (2, 6), got (2, 2)",
+    ),
+    (
+        "initial_state without gates",
+        lambda: LSTM(2, full_gate_recurrence=True, name="e")(X, initial_state=[np.ones((2, 2))] * 2),
+        ValueError,
+        "LSTM 'e': expected initial_state to be a list [h, c, gates], got 2 arrays",
+    ),
+    (
+        "initial_state symbolic",
+        lambda: LSTM(2, name="e")(Input((4, 3)), initial_state=[Input((2,)), Input((3,))]),
+        ValueError,
+        "LSTM 'e': expected initial_state c (None, 2), got (None, 3)",
     ),
     (
         "backward twice",

@@ -6,7 +6,9 @@ Those that the recurrent kernels know run in the backend; the rest are NumPy. Fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,20 +22,36 @@ Array = NDArray[Any]
 class Activation:
     """A function of an array that keeps the shape, and its derivative.
 
+    Parameters
+    ----------
+    name : str
+        What errors and plots call it.
+    forward : function
+        ``forward(x)`` gives y, of x's shape; x is a float array, not to be changed.
+    backward : function, optional
+        ``backward(d_y, x, y)`` gives the gradient of x from that of y = forward(x). Without it the activation can
+        predict but not be trained.
+    kernel : str, optional
+        The backend's name for it, if the recurrent kernels have it as a gate.
+
     Attributes
     ----------
     name : str
     kernel : str or None
-        The backend's name for it, if the recurrent kernels have it as a gate.
     """
 
     def __init__(
         self,
         name: str,
         forward: Callable[[Array], Array],
-        backward: Callable[[Array, Array, Array], Array],
+        backward: Callable[[Array, Array, Array], Array] | None = None,
         kernel: str | None = None,
     ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"Activation: expected name to be a string, got {name!r}")
+        for argument, function in (("forward", forward), ("backward", backward)):
+            if not callable(function) and (function is not None or argument == "forward"):
+                raise TypeError(f"Activation '{name}': expected {argument} to be a function, got {function!r}")
         self.name = name
         self.kernel = kernel
         self._forward = forward
@@ -41,17 +59,46 @@ class Activation:
 
     def __reduce__(self) -> Any:
         # Copies and pickles of a layer refer to it by its name; one made elsewhere goes by its parts.
-        if _BY_NAME.get(self.name) is self:
-            return get, (self.name,)
-        return type(self), (self.name, self._forward, self._backward, self.kernel)
+        if self.own:
+            return type(self), (self.name, self._forward, self._backward, self.kernel)
+        return get, (self.name,)
+
+    @property
+    def own(self) -> bool:
+        """Whether it was made elsewhere than in this module."""
+        return _BY_NAME.get(self.name) is not self
 
     def forward(self, x: Array) -> Array:
-        """y, shaped like the float array x."""
-        return self._forward(x)
+        """y, of the shape and dtype of the float array x."""
+        return self._like(x, self._forward(x))
 
     def backward(self, d_y: Array, x: Array, y: Array) -> Array:
-        """d_x from the gradient of y, given x and y = forward(x); all of one shape."""
-        return self._backward(d_y, x, y)
+        """d_x from the gradient of y, given x and y = forward(x); all of one shape and dtype.
+
+        Raises
+        ------
+        TypeError
+            If there is no derivative.
+        """
+        self.require_derivative("activation")
+        return self._like(x, self._backward(d_y, x, y))  # type: ignore[misc]
+
+    def require_derivative(self, what: str) -> None:
+        """Raise a TypeError that starts with `what`, the layer and its argument, if there is no derivative."""
+        if self._backward is None:
+            raise TypeError(
+                f"{what} '{self.name}' is a function without a derivative, which can predict but not be trained, "
+                "expected fusedlstm.activations.Activation(name, forward, backward)"
+            )
+
+    def _like(self, x: Array, result: Any) -> Array:
+        """What a function gave for x, in x's dtype: with float64 constants in its formula it may have another one."""
+        if type(result) is np.ndarray and result.dtype == x.dtype and result.shape == x.shape:
+            return result
+        array = np.asarray(result)
+        if array.shape != x.shape:
+            raise ValueError(f"activation '{self.name}': expected a result {x.shape}, as its input, got {array.shape}")
+        return array.astype(x.dtype)
 
     def __call__(self, x: ArrayLike) -> Array:
         """The same on anything that converts to an array; integers count as floats."""
@@ -60,7 +107,7 @@ class Activation:
             x = x.astype(np.result_type(x.dtype, np.float32))
         elif x.dtype.kind != "f":
             raise TypeError(f"activation '{self.name}': expected an array of numbers, got dtype {x.dtype}")
-        return self._forward(x)
+        return self.forward(x)
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -224,13 +271,14 @@ _BY_NAME: dict[str, Activation] = {
 _ALIASES = {"swish": silu, "hard_swish": hard_silu}
 
 
-def get(identifier: str | Activation | None) -> Activation:
+def get(identifier: str | Activation | Callable[[Array], Array] | None) -> Activation:
     """The activation that `identifier` names.
 
     Parameters
     ----------
-    identifier : str, Activation or None
-        None is "linear".
+    identifier : str, Activation, function or None
+        None is "linear". A function of an array becomes an activation of its name, without a derivative: it can
+        predict but not be trained.
 
     Returns
     -------
@@ -241,25 +289,39 @@ def get(identifier: str | Activation | None) -> Activation:
     ValueError
         If there is none of this name.
     TypeError
-        If `identifier` is neither: a plain function has no derivative here.
+        If `identifier` is none of these.
     """
     if identifier is None:
         return linear
     if isinstance(identifier, Activation):
         return identifier
     if not isinstance(identifier, str):
-        raise TypeError(
-            f"activation: expected a name or a fusedlstm.activations.Activation (which has a derivative), "
-            f"got {identifier!r}"
-        )
+        if isinstance(identifier, type) or not callable(identifier):
+            raise TypeError(f"activation: expected a name, an Activation or a function, got {identifier!r}")
+        return Activation(getattr(identifier, "__name__", type(identifier).__name__), identifier)
     activation = _BY_NAME.get(identifier) or _ALIASES.get(identifier)
     if activation is None:
         raise ValueError(f"unknown activation {identifier!r}: expected one of {', '.join(map(repr, sorted(_BY_NAME)))}")
     return activation
 
 
-def serialize(activation: Activation) -> str:
+_as_objects: ContextVar[bool] = ContextVar("as_objects", default=False)
+
+
+@contextmanager
+def as_objects() -> Iterator[None]:
+    """Inside, `serialize` gives the activation itself: for a config that a copy is made from and nothing else."""
+    token = _as_objects.set(True)
+    try:
+        yield
+    finally:
+        _as_objects.reset(token)
+
+
+def serialize(activation: Activation) -> Any:
     """The name from which `get` gives this activation back; ValueError if it is not one of this module's."""
-    if not isinstance(activation, Activation) or _BY_NAME.get(activation.name) is not activation:
+    if _as_objects.get() and isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, Activation) or activation.own:
         raise ValueError(f"serialize: expected an activation of fusedlstm.activations, got {activation!r}")
     return activation.name

@@ -14,26 +14,27 @@ EPSILON, ATOL, RTOL = 1e-6, 1e-5, 1e-3
 def pairs(options):
     """A small list of dicts in which every two values of different options of `options` meet (greedily chosen)."""
     names = list(options)
-    waiting = {
-        ((a, i), (b, j))
-        for a, b in itertools.combinations(names, 2)
-        for i in range(len(options[a]))
-        for j in range(len(options[b]))
-    }
     if len(names) == 1:
         return [{names[0]: value} for value in options[names[0]]]
-    everything = [
-        dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(range(len(options[n])) for n in names))
-    ]
+    waiting = {
+        ((a, i), (b, j))
+        for a, b in itertools.combinations(range(len(names)), 2)
+        for i in range(len(options[names[a]]))
+        for j in range(len(options[names[b]]))
+    }
 
-    def met(chosen):
-        return {((a, chosen[a]), (b, chosen[b])) for a, b in itertools.combinations(names, 2)}
+    def met(place, k, chosen):
+        return sum(tuple(sorted(((place, k), other))) in waiting for other in chosen.items())
 
     result = []
     while waiting:
-        best = max(everything, key=lambda chosen: len(met(chosen) & waiting))
-        waiting -= met(best)
-        result.append({name: options[name][k] for name, k in best.items()})
+        chosen = dict(min(waiting))
+        for place in range(len(names)):
+            if place not in chosen:
+                count = len(options[names[place]])
+                chosen[place] = max(range(count), key=lambda k, place=place: met(place, k, chosen))
+        waiting -= set(itertools.combinations(sorted(chosen.items()), 2))
+        result.append({name: options[name][chosen[place]] for place, name in enumerate(names)})
     return result
 
 

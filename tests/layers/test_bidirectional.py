@@ -220,7 +220,8 @@ BAD = [
     (
         lambda: Bidirectional(LSTM(2), name="b")(X, initial_state=[X[:, 0]] * 3),
         ValueError,
-        "'b': expected initial_state to be a list of the forward layer's states and then as many",
+        "'b': expected initial_state to be a list of the forward layer's states, 2, and then the backward layer's, 2, "
+        "got 3",
     ),
     (
         lambda: Bidirectional(LSTM(2), name="b", weights=[X])(X),

@@ -12,20 +12,36 @@ from fusedlstm.layers import (
     MUT1,
     MUT2,
     MUT3,
+    RNN,
     GRUCell,
     LSTMCell,
     SimpleRNN,
     SimpleRNNCell,
     StackedRNNCells,
 )
-from fusedlstm.layers.cells import flat_states
+from fusedlstm.layers.cells import FusedCell, flat_states
 
+VARIANTS = {
+    "peephole": {"peephole": True},
+    "coupled": {"coupled_gates": True},
+    "removed": {"removed": ("input_gate", "output_activation")},
+    "clip": {"cell_clip": 0.5},
+    "full gate recurrence": {"full_gate_recurrence": True},
+    "normalization": {"layer_norm": True, "layer_norm_epsilon": 0.1},
+    "projection": {"projection": 2},
+    "zoneout": {"zoneout_h": 0.3, "zoneout_c": 0.2, "seed": 4},
+    "everything": {
+        "peephole": True, "cell_clip": 2.0, "full_gate_recurrence": True, "layer_norm": True, "projection": 4,
+        "zoneout_h": 0.2, "zoneout_c": 0.1, "dropout": 0.2, "recurrent_dropout": 0.3, "seed": 4,
+    },
+}  # fmt: skip
 CELLS = [
     (LSTMCell, {}),
     (LSTMCell, {"use_bias": False, "activation": "relu", "recurrent_activation": "hard_sigmoid"}),
     (GRUCell, {}),
     (GRUCell, {"reset_after": False}),
     (SimpleRNNCell, {"activation": "softsign"}),
+    *((LSTMCell, options) for options in VARIANTS.values()),
     (MUT1, {}),
     (MUT1, {"use_bias": False}),
     (MUT2, {}),
@@ -47,12 +63,18 @@ def made(kind, options, rng, width=3, units=3):
 
 def check_step(cell, x, states, rng):
     """All gradients of a random linear functional of the output and the new states."""
-    output, new_states, backward = cell.forward(x, states, True)
+
+    def run():
+        if isinstance(cell, FusedCell):
+            cell.layer._generator = np.random.default_rng(0)  # the same masks each time
+        return cell.forward(x, states, True)
+
+    output, new_states, backward = run()
     weights = [rng.normal(size=a.shape) for a in (output, *flat_states(new_states))]
     d_x, d_states = backward(weights[0], weights[1:])
 
     def loss():
-        found, after, _ = cell.forward(x, states, True)
+        found, after, _ = run()
         return sum(float((a * w).sum()) for a, w in zip((found, *flat_states(after)), weights, strict=True))
 
     np.testing.assert_allclose(d_x, numeric_gradient(loss, x), rtol=1e-4, atol=1e-6)
@@ -82,10 +104,18 @@ def test_gradients_of_a_stack(rng) -> None:
     check_step(stack, rng.normal(size=(2, 2)), states_for(stack, rng), rng)
 
 
-@pytest.mark.parametrize(("kind", "layer"), [(LSTMCell, LSTM), (GRUCell, GRU), (SimpleRNNCell, SimpleRNN)])
-def test_steps_are_the_layers(kind, layer, rng) -> None:
-    cell = made(kind, {}, rng)
-    whole = layer(3, dtype="float64", return_sequences=True)
+@pytest.mark.parametrize(
+    ("kind", "layer", "options"),
+    [
+        (LSTMCell, LSTM, {}),
+        (GRUCell, GRU, {}),
+        (SimpleRNNCell, SimpleRNN, {}),
+        *((LSTMCell, LSTM, options) for options in VARIANTS.values()),
+    ],
+)
+def test_steps_are_the_layers(kind, layer, options, rng) -> None:
+    cell = made(kind, options, rng)
+    whole = layer(3, dtype="float64", return_sequences=True, **options)
     whole.build((None, None, 3))
     whole.set_weights(cell.get_weights())
     x = rng.normal(size=(2, 5, 3))
@@ -96,6 +126,30 @@ def test_steps_are_the_layers(kind, layer, rng) -> None:
         np.testing.assert_array_equal(output, states[0])
         outputs.append(output)
     np.testing.assert_allclose(np.stack(outputs, axis=1), whole(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_a_cell_over_a_sequence_is_the_layer(options, rng) -> None:
+    """Outputs, states and all gradients, in training."""
+    x, mask = rng.normal(size=(3, 5, 3)), np.array([[1, 1, 1, 1, 1], [0, 1, 0, 1, 1], [0] * 5], bool)
+    flags = {"return_state": True, "return_sequences": True}
+    cell = made(LSTMCell, options, rng)
+    whole = LSTM(3, dtype="float64", **flags, **options)
+    whole.build(x.shape)
+    whole.set_weights(cell.get_weights())
+    states, results = states_for(cell, rng, 3), []
+    for layer in (RNN(cell, **flags), whole):
+        assert layer.compute_output_shape(x.shape) == whole.compute_output_shape(x.shape)
+        outputs, backward = layer.forward(x, True, mask, initial_state=states)
+        results.append([*outputs, *backward([np.cos(y) for y in outputs]), *layer.gradients])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_gates_are_a_state_of_the_cell(rng) -> None:
+    cell = made(LSTMCell, {"full_gate_recurrence": True, "projection": 2}, rng)
+    assert (cell.state_size, cell.output_size) == ([2, 3, 9], 2)
+    assert [state.shape for state in cell.get_initial_state(batch_size=4)] == [(4, 2), (4, 3), (4, 9)]
 
 
 @pytest.mark.parametrize(("kind", "options"), CELLS)

@@ -10,6 +10,9 @@ from fusedlstm import utils
 from fusedlstm.layers import GRU, LSTM, Dense, SimpleRNN
 from fusedlstm.models import Sequential
 
+# What an activation without a kernel warns of has its own tests, in test_recurrent_activations.py.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the kernels do not have")
+
 RNG = np.random.default_rng(3)
 MASK = np.array([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)
 
@@ -26,19 +29,25 @@ COMMON = {
 }
 OPTIONS = {
     LSTM: {
-        "activation": ["tanh", "softsign"],
-        "recurrent_activation": ["sigmoid", "hard_sigmoid"],
+        "activation": ["tanh", "softsign", "gelu"],
+        "recurrent_activation": ["sigmoid", "hard_sigmoid", "softmax"],
         "peephole": [False, True],
         "coupled_gates": [False, True],
         "removed": [(), ("output_gate",), ("input_activation", "output_activation")],
         "cell_clip": [None, 0.4],
+        "full_gate_recurrence": [False, True],
+        "layer_norm": [False, True],
+        "layer_norm_epsilon": [1e-5, 0.3],
+        "projection": [None, 2, 4],
+        "zoneout_h": [0.0, 0.3],
+        "zoneout_c": [0.0, 0.4],
     },
     GRU: {
-        "activation": ["tanh", "softsign"],
-        "recurrent_activation": ["sigmoid", "softplus"],
+        "activation": ["tanh", "softsign", "mish"],
+        "recurrent_activation": ["sigmoid", "softplus", "softmax"],
         "reset_after": [True, False],
     },
-    SimpleRNN: {"activation": ["tanh", "elu"]},
+    SimpleRNN: {"activation": ["tanh", "elu", "silu"]},
 }
 
 
@@ -54,15 +63,17 @@ def test_gradients(layer, options):
     x = RNG.normal(size=(4, 4, 2))
     if state:
         # The states are inputs too: their gradients are checked as those of a list.
-        states = [RNG.normal(size=(4, 3)) for _ in made.state_names]
+        states = [RNG.normal(size=(4, size)) for size in made.state_sizes.values()]
         check_with_states(made, x, mask, states)
     else:
         check_layer(made, x, mask=mask)
 
 
 def check_with_states(layer, x, mask, states):
-    """Gradients of the initial states, which `check_layer` does not know."""
+    """Gradients of the initial states, which `check_layer` does not know, and of all else."""
     layer.build(x.shape)
+    for weight in layer.weights:
+        weight.assign(weight.value + 0.3 * RNG.normal(size=weight.shape))
 
     def run(need_backward):
         if layer._generator is not None:
@@ -72,12 +83,23 @@ def check_with_states(layer, x, mask, states):
     outputs, backward = run(True)
     weights = [RNG.normal(size=y.shape) for y in listed(outputs)]
     d_inputs = backward(weights if isinstance(outputs, list) else weights[0])
+    gradients = layer.gradients
 
     def loss():
         return sum(float((y * w).sum()) for y, w in zip(listed(run(False)[0]), weights, strict=True))
 
     for array, gradient in zip([x, *states], d_inputs, strict=True):
         np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-3, atol=1e-5)
+    for variable, gradient in zip(layer.trainable_weights, gradients, strict=True):
+        array = variable.update()
+
+        def loss_of(variable=variable):
+            variable.update()
+            return loss()
+
+        numeric = numeric_gradient(loss_of, array)
+        variable.update()
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-5, err_msg=variable.name)
 
 
 @pytest.mark.parametrize("layer", [LSTM, GRU, SimpleRNN])
@@ -109,7 +131,7 @@ def test_dropout_is_drawn_once_a_call_and_only_in_training(layer):
 def test_masks_are_shared_by_the_gates_unless_the_state_is_dropped_too(layer, dropout, recurrent_dropout, shapes):
     made = layer(2, dropout=dropout, recurrent_dropout=recurrent_dropout)
     made.build((None, None, 5))
-    masks = made._dropout_masks(3)
+    masks = made._masks(3, 1)
     assert {name: mask.shape for name, mask in masks.items()} == shapes
     for mask in masks.values():
         assert set(np.unique(mask)) <= {0.0, 2.0}
@@ -123,7 +145,7 @@ def test_a_rate_of_one_drops_everything():
 def test_the_share_that_is_dropped():
     made = LSTM(50, dropout=0.2, recurrent_dropout=0.7, seed=4)
     made.build((None, None, 60))
-    masks = made._dropout_masks(100)
+    masks = made._masks(100, 1)
     assert abs((masks["input_dropout"] == 0).mean() - 0.2) < 0.01
     assert abs((masks["recurrent_dropout"] == 0).mean() - 0.7) < 0.01
     assert abs(masks["recurrent_dropout"].mean() - 1) < 0.03
@@ -140,13 +162,21 @@ def test_the_share_that_is_dropped():
         {"removed": "input_activation"},
         {"removed": "output_activation"},
         {"cell_clip": 1.0},
-        {"dropout": 0.1, "recurrent_dropout": 0.1},
+        {"dropout": 0.1, "recurrent_dropout": 0.1, "seed": 1},
+        {"full_gate_recurrence": True},
+        {"layer_norm": True},
+        {"projection": 5},
+        {"zoneout_h": 0.1, "zoneout_c": 0.1, "seed": 1},
+        {"activation": "gelu"},
+        {
+            "full_gate_recurrence": True, "layer_norm": True, "projection": 8, "peephole": True, "coupled_gates": True,
+            "zoneout_c": 0.05, "cell_clip": 3.0, "seed": 1,
+        },
     ],
     ids=str,
-)
-@pytest.mark.parametrize("layer", [LSTM])
-def test_variants_learn(layer, options):
-    learns(layer(16, **options))
+)  # fmt: skip
+def test_variants_learn(options):
+    learns(LSTM(16, **options))
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
@@ -159,10 +189,11 @@ def test_simple_rnn_learns():
 
 
 def learns(layer):
-    """The mean of the first and the last of six numbers, to a tenth of its variance."""
+    """The mean of the first and the last of six numbers, to a tenth of its variance; the other feature is always 1."""
     utils.set_random_seed(5)
     x = np.random.default_rng(0).uniform(-1, 1, (512, 6, 1)).astype(np.float32)
     y = (x[:, 0] + x[:, -1]) / 2
+    x = np.concatenate([x, np.ones_like(x)], axis=-1)  # layer normalisation of a single feature leaves its sign alone
     model = Sequential([layer, Dense(1)])
     model.compile(optimizer="adam", loss="mse")
     model.optimizer.learning_rate = 0.01
@@ -189,6 +220,14 @@ def test_a_stateful_layer_goes_on_where_it_stopped(layer):
     [
         (LSTM(3), [(2, 12), (3, 12), (12,)]),
         (LSTM(3, peephole=True), [(2, 12), (3, 12), (12,), (3, 3)]),
+        (LSTM(3, full_gate_recurrence=True), [(2, 12), (3, 12), (12,), (9, 9)]),
+        (LSTM(3, projection=4), [(2, 12), (4, 12), (12,), (3, 4)]),
+        (LSTM(3, layer_norm=True), [(2, 12), (3, 12), (12,), (10, 3)]),
+        (LSTM(3, zoneout_h=0.1, zoneout_c=0.1), [(2, 12), (3, 12), (12,)]),
+        (
+            LSTM(3, peephole=True, full_gate_recurrence=True, projection=1, layer_norm=True, use_bias=False),
+            [(2, 12), (1, 12), (3, 3), (9, 9), (3, 1), (10, 3)],
+        ),
         (GRU(3), [(2, 9), (3, 9), (2, 9)]),
         (GRU(3, reset_after=False), [(2, 9), (3, 9), (9,)]),
         (GRU(3, use_bias=False), [(2, 9), (3, 9)]),
@@ -219,6 +258,9 @@ BAD = [
      "LSTM 'e': expected cell_clip to be a positive number or None, got 0"),
     (lambda: LSTM(3, cell_clip=float("nan"), name="e"), ValueError,
      "LSTM 'e': expected cell_clip to be a positive number or None, got nan"),
+    (lambda: LSTM(3, cell_clip=True, name="e"), ValueError,
+     "LSTM 'e': expected cell_clip to be a positive number or None, got True"),
+    (lambda: GRU(3, projection=2, name="e"), TypeError, "GRU 'e': unknown argument 'projection'"),
     (lambda: GRU(3, name="e")(np.ones((2, 4))), ValueError,
      "GRU 'e': expected inputs (batch, steps, features), got (2, 4)"),
     (lambda: GRU(3, name="e")(np.ones((2, 4, 3)), initial_state=[np.ones((2, 3))] * 2), ValueError,

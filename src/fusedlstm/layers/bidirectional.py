@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fusedlstm import activations
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
-from fusedlstm.layers.cells import StackedRNNCells
+from fusedlstm.layers.cells import StackedRNNCells, flat_states
 from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.rnn import RNN
 
@@ -28,10 +29,11 @@ def _copied_cell(owner: str, cell: Any) -> Any:
 
 def _copied(owner: str, layer: Any, **changes: Any) -> Any:
     """A layer with the same arguments but for `changes`, and weights of its own."""
-    config = {**layer.get_config(), **changes}
-    if isinstance(layer, RNN):  # whose cell may be of a class of the user's
-        return type(layer)(**{**config, "cell": _copied_cell(owner, layer.cell)})
-    return type(layer).from_config(config)
+    with activations.as_objects():
+        config = {**layer.get_config(), **changes}
+        if isinstance(layer, RNN):  # whose cell may be of a class of the user's
+            return type(layer)(**{**config, "cell": _copied_cell(owner, layer.cell)})
+        return type(layer).from_config(config)
 
 
 class Bidirectional(Layer):
@@ -158,6 +160,13 @@ class Bidirectional(Layer):
         outputs += states + states_back
         return outputs if len(outputs) > 1 else outputs[0]
 
+    def call_shape(self, input_shape: Any, state_shapes: Sequence[Shape], arguments: Mapping[str, Any]) -> Any:
+        for layer, shapes in zip(
+            (self.forward_layer, self.backward_layer), self._initial_states(state_shapes or None), strict=True
+        ):
+            layer.call_shape(input_shape, shapes or [], arguments)
+        return self.compute_output_shape(input_shape)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         passed = [mask if self.return_sequences else None] * (2 if self.merge_mode is None else 1)
         if self.return_state:
@@ -170,14 +179,17 @@ class Bidirectional(Layer):
     def _initial_states(self, initial_state: Any) -> list[Any]:
         if initial_state is None:
             return [None, None]
-        if not isinstance(initial_state, list | tuple) or len(initial_state) % 2:
+        counts = [
+            len(flat_states(layer.state_size) if isinstance(layer, RNN) else layer.state_sizes)
+            for layer in (self.forward_layer, self.backward_layer)
+        ]
+        if not isinstance(initial_state, list | tuple) or len(initial_state) != sum(counts):
             got = len(initial_state) if isinstance(initial_state, list | tuple) else type(initial_state).__name__
             raise ValueError(
-                f"{self.label}: expected initial_state to be a list of the forward layer's states and then as many of "
-                f"the backward layer's, got {got}"
+                f"{self.label}: expected initial_state to be a list of the forward layer's states, {counts[0]}, and "
+                f"then the backward layer's, {counts[1]}, got {got}"
             )
-        half = len(initial_state) // 2
-        return [list(initial_state[:half]), list(initial_state[half:])]
+        return [list(initial_state[: counts[0]]), list(initial_state[counts[0] :])]
 
     def forward(
         self,

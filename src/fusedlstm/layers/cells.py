@@ -107,7 +107,8 @@ class Cell(Layer):
 class FusedCell(Cell):
     """Base of the cells of which there are layers with kernels. The weights are the layer's, of the same names.
 
-    Called by itself, it draws dropout masks anew at each step; `RNN` draws them once for a sequence, as the layer.
+    Called by itself, it draws dropout masks anew at each step; `RNN` draws them once for a sequence, as the layer. The
+    masks of zoneout are new at each step in either.
 
     Parameters
     ----------
@@ -140,13 +141,12 @@ class FusedCell(Cell):
 
     @property
     def state_size(self) -> Any:  # type: ignore[override]
-        _, *states = self.layer.compute_output_shape((None, None, None))
-        sizes = [shape[-1] for shape in states]
+        sizes = list(self.layer.state_sizes.values())
         return sizes[0] if len(sizes) == 1 else sizes
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
-        return int(self.layer.compute_output_shape((None, None, None))[0][-1])
+        return self.layer.state_sizes["h"]
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs (B,I)."""
@@ -183,7 +183,10 @@ def _options(arguments: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, 
 
 
 class LSTMCell(FusedCell):
-    """One step of `LSTM`: ``call(x, [h, c])`` gives ``h, [h, c]``; the arguments are the layer's."""
+    """One step of `LSTM`: ``call(x, [h, c])`` gives ``h, [h, c]``; the arguments are the layer's.
+
+    With `full_gate_recurrence` the states are [h, c, gates].
+    """
 
     layer_class = LSTM
 

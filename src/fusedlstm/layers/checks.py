@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -75,6 +76,13 @@ class Named:
             raise ValueError(f"{self.label}: expected {argument} to be a number from 0 to 1, got {value!r}")
         return float(value)
 
+    def positive_number(self, argument: str, value: Any) -> float:
+        """`value` if it is a finite number above 0, else a ValueError."""
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 < value < float("inf"):
+            raise ValueError(f"{self.label}: expected {argument} to be a finite number above 0, got {value!r}")
+        return float(value)
+
     def unavailable(self, argument: str, value: Any, default: Any) -> None:
         """Refuse an argument that this version takes at its default only."""
         if value is not default and value != default:
@@ -125,3 +133,11 @@ def real_array(owner: str, argument: str, value: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected {argument} to be an array of real numbers, got dtype {array.dtype}")
     return array
+
+
+def level_of_caller() -> int:
+    """The `stacklevel` with which a warning that the calling function gives points out of this package."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fusedlstm":
+        frame, level = frame.f_back, level + 1
+    return level

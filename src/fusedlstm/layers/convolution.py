@@ -35,7 +35,8 @@ class Conv1D(EndsMask):
         From one step of a window to the next; other than 1 not with strides other than 1.
     groups : int
         So many parts of the channels and of the filters go together, each with its own.
-    activation : str or Activation, optional
+    activation : str, Activation or function, optional
+        See `fusedlstm.activations.get`.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer, activity_regularizer : str or Regularizer, optional
@@ -155,6 +156,9 @@ class Conv1D(EndsMask):
         x = self.check_inputs(inputs)
         batch, steps, channels = x.shape
         size, groups, filters, activation = self.kernel_size, self.groups, self.filters, self.activation
+        keep = training if need_backward is None else need_backward
+        if keep:
+            activation.require_derivative(f"{self.label}: activation")
         count, ahead, behind = self._windows_of(steps)
         padded = pad_steps(x, ahead, behind)
         rows, inner = batch * count, size * channels // groups
@@ -175,7 +179,7 @@ class Conv1D(EndsMask):
             z = z if bias is None else z + bias
         y = z if activation.kernel == "linear" else activation.forward(z)
         outputs = y.reshape(batch, count, filters)
-        if not (training if need_backward is None else need_backward):
+        if not keep:
             return outputs, None
 
         def backward(d_outputs: Any) -> Array | None:

@@ -21,7 +21,8 @@ class Dense(Layer):
     ----------
     units : int
         Size of the outputs' last axis.
-    activation : str or Activation, optional
+    activation : str, Activation or function, optional
+        See `fusedlstm.activations.get`.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
@@ -106,12 +107,15 @@ class Dense(Layer):
     ) -> tuple[Array, Backward | None]:
         """(..., inputs) -> (..., units); see `Layer.forward`."""
         x = self.check_inputs(inputs)
+        keep = training if need_backward is None else need_backward
         backend, activation, kernel = backends.current(), self.activation, self.kernel.value
+        if keep:
+            activation.require_derivative(f"{self.label}: activation")
         rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         z = backend.matmul(rows, kernel, None if self.bias is None else self.bias.value)
         y = z if activation.kernel == "linear" else activation.forward(z)
         outputs = y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units)
-        if not (training if need_backward is None else need_backward):
+        if not keep:
             return outputs, None
 
         def backward(d_outputs: Any) -> Array | None:

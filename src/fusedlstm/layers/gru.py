@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusedlstm import activations
 from fusedlstm.layers.recurrent import Recurrent
 
 
@@ -20,7 +19,7 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    recurrent_activation : str
+    recurrent_activation : str, Activation or function
         Of the gates z and r.
     reset_after : bool
         Apply the reset gate after the product with the recurrent weights, or ahead of it.
@@ -30,6 +29,7 @@ class GRU(Recurrent):
 
     kernels = "gru"
     gates = 3
+    activation_names = ("activation", "recurrent_activation")
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class GRU(Recurrent):
             implementation=implementation,
             **kwargs,
         )
-        self.recurrent_activation = self.kernel_activation("recurrent_activation", recurrent_activation)
+        self.recurrent_activation = self.find_activation("recurrent_activation", recurrent_activation)
         self.use_cudnn = use_cudnn
         self.reset_after = self.boolean("reset_after", reset_after)
 
@@ -98,10 +98,5 @@ class GRU(Recurrent):
     def pack_options(self) -> dict[str, Any]:
         return {"reset_after": self.reset_after}
 
-    def kernel_options(self) -> dict[str, Any]:
-        return {"recurrent_activation": self.recurrent_activation.kernel}
-
     def get_config(self) -> dict[str, Any]:
-        recurrent_activation = activations.serialize(self.recurrent_activation)
-        own = {"recurrent_activation": recurrent_activation, "reset_after": self.reset_after}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "reset_after": self.reset_after}

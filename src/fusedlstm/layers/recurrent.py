@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -10,21 +11,31 @@ import numpy as np
 
 from fusedlstm import activations, backends, constraints, initializers, random, regularizers
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
+from fusedlstm.layers.checks import level_of_caller
 from fusedlstm.variables import Variable
+
+#: What the kernels call the first values of each state.
+INITIAL = {"h": "h0", "c": "c0", "gates": "g0"}
+#: The weights that the pack kernels take, the others being the forward kernels'.
+PACKED = ("kernel", "recurrent", "bias", "gate_recurrence", "projection")
+
+_warned: set[str] = set()  # activations without a kernel
 
 
 class Recurrent(Layer):
     """Base of the layers with fused kernels. B batch, T steps, I features of the inputs, H units.
 
-    A subclass names its kernels, gates and states, and passes its own options on in `kernel_options`.
+    A subclass names its kernels, gates, activations and states, makes its own weights in `make_weights` and passes its
+    own options on in `kernel_options`.
 
     Parameters
     ----------
     units : int
         H, the width of the output and of each state.
-    activation : str
-        "tanh", "sigmoid", "relu", "linear" (or None), "hard_sigmoid", "softsign", "elu" or "softplus": all run in the
-        same kernels.
+    activation : str, Activation or function
+        "tanh", "sigmoid", "relu", "linear" (or None), "hard_sigmoid", "softsign", "elu" and "softplus" all run in the
+        same kernels. With any other one, also one of your own, the layer runs step by step in NumPy, with a warning
+        that names it, once. See `fusedlstm.activations.get`.
     use_bias : bool
     kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
     kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
@@ -38,7 +49,7 @@ class Recurrent(Layer):
         being scaled up; drawn once a call for each row, the same for all steps (Gal and Ghahramani 2016). With
         `recurrent_dropout` each gate has masks of its own, otherwise they share the inputs'.
     seed : int, optional
-        Makes the sequence of dropout masks repeatable; else `fusedlstm.utils.set_random_seed` does.
+        Makes the sequence of random masks repeatable; else `fusedlstm.utils.set_random_seed` does.
     return_sequences : bool
         Outputs (B,T,H), every step's, instead of the last one's (B,H).
     return_state : bool
@@ -64,10 +75,14 @@ class Recurrent(Layer):
 
     call_arguments = ("initial_state",)
     caches = ("_pack",)
-    #: The kernels' name, how many gates the weights hold side by side, and the names of the states.
+    #: The kernels' name, how many gates the weights hold side by side, and which arguments are activations.
     kernels: ClassVar[str]
     gates: ClassVar[int]
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    activation_names: ClassVar[tuple[str, ...]] = ("activation",)
+    #: What `build` makes.
+    kernel: Variable
+    recurrent_kernel: Variable
+    bias: Variable | None = None
 
     def __init__(
         self,
@@ -99,7 +114,9 @@ class Recurrent(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = self.positive_integer("units", units)
-        self.activation = self.kernel_activation("activation", activation)
+        #: The states and their widths; the first one is the output too.
+        self.state_sizes = {"h": self.units}
+        self.activation = self.find_activation("activation", activation)
         self.use_bias = self.boolean("use_bias", use_bias)
         self.kernel_initializer = self.initializer("kernel_initializer", kernel_initializer)
         self.recurrent_initializer = self.initializer("recurrent_initializer", recurrent_initializer)
@@ -126,16 +143,23 @@ class Recurrent(Layer):
         self.zero_output_for_mask = self.boolean("zero_output_for_mask", zero_output_for_mask)
         self.implementation = implementation
         self.inputs: int | None = None  # I, once built
+        # The weights by the kernels' names for them, once built: all; what is packed ahead of a call; the others.
+        self.parts: dict[str, Variable] = {}
+        self._packing: dict[str, Variable] = {}
+        self._passed: dict[str, Variable] = {}
         self._pack: tuple[Any, bool, Any] | None = None  # (what it was made from, for training, the packed weights)
 
-    def kernel_activation(self, argument: str, identifier: Any) -> activations.Activation:
-        """The activation that `identifier` names, if the kernels have it."""
-        activation = self.find(activations.get, argument, identifier)
-        if activation.kernel is None:
-            raise ValueError(
-                f"{self.label}: {argument} {activation.name!r} is not available in the recurrent kernels yet, expected "
-                "'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid', 'softsign', 'elu' or 'softplus'"
+    def find_activation(self, argument: str, identifier: Any) -> activations.Activation:
+        """The activation that `identifier` names; warns, once for each, if the kernels do not have it."""
+        activation: activations.Activation = self.find(activations.get, argument, identifier)
+        if activation.kernel is None and activation.name not in _warned:
+            whose = " (your own)" if activation.own else ""
+            warnings.warn(
+                f"{self.label}: the kernels do not have {argument} '{activation.name}'{whose}: the layer runs step by "
+                "step in NumPy, which takes about 5 times as long with 256 units, 50 times with 8",
+                stacklevel=level_of_caller(),
             )
+            _warned.add(activation.name)
         return activation
 
     # Shapes and weights.
@@ -166,18 +190,26 @@ class Recurrent(Layer):
                 f"{self.label}: expected a fixed batch size with stateful=True: give batch_input_shape=, or "
                 "Input(..., batch_size=)"
             )
-        columns = self.gates * self.units
-        kernel = self._weight("kernel", (inputs, columns), "kernel")
-        recurrent_kernel = self._weight("recurrent_kernel", (self.units, columns), "recurrent")
-        bias = self._weight("bias", self.bias_shape(), "bias") if self.use_bias else None
-        more = self.more_weights()
-        self.kernel, self.recurrent_kernel, self.bias = kernel, recurrent_kernel, bias
+        parts = self.make_weights(inputs)
+        for variable in parts.values():
+            setattr(self, variable.name, variable)
+        self.parts = parts
+        self._packing = {name: variable for name, variable in parts.items() if name in PACKED}
+        self._passed = {name: variable for name, variable in parts.items() if name not in PACKED}
+        self._pack = None
         self.inputs, self.batch = inputs, batch if self.stateful else None
-        self.set_variables([kernel, recurrent_kernel, *([] if bias is None else [bias]), *more])
+        self.set_variables(list(parts.values()))
 
-    def more_weights(self) -> list[Variable]:
-        """What `build` creates besides kernel, recurrent_kernel and bias."""
-        return []
+    def make_weights(self, inputs: int) -> dict[str, Variable]:
+        """The weights in their order, by the names that the kernels' arguments and gradients have for them."""
+        columns = self.gates * self.units
+        made = {
+            "kernel": self._weight("kernel", (inputs, columns), "kernel"),
+            "recurrent": self._weight("recurrent_kernel", (self.state_sizes["h"], columns), "recurrent"),
+        }
+        if self.use_bias:
+            made["bias"] = self._weight("bias", self.bias_shape(), "bias")
+        return made
 
     def _weight(self, name: str, shape: tuple[int, ...], part: str) -> Variable:
         initializer, regularizer, constraint = (
@@ -190,13 +222,18 @@ class Recurrent(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         batch, steps, _ = self.check_shape(input_shape)
-        state = (batch, self.units)
-        y = (batch, steps, self.units) if self.return_sequences else state
-        return [y, *[state] * len(self.state_names)] if self.return_state else y
+        states = [(batch, size) for size in self.state_sizes.values()]
+        y = (batch, steps, self.state_sizes["h"]) if self.return_sequences else states[0]
+        return [y, *states] if self.return_state else y
+
+    def call_shape(self, input_shape: Any, state_shapes: Sequence[Shape], arguments: Mapping[str, Any]) -> Any:
+        if state_shapes:
+            self._check_state_shapes(state_shapes, self.check_shape(input_shape)[0])
+        return self.compute_output_shape(input_shape)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         y_mask = mask if self.return_sequences else None
-        return [y_mask, *[None] * len(self.state_names)] if self.return_state else y_mask
+        return [y_mask, *[None] * len(self.state_sizes)] if self.return_state else y_mask
 
     # Around the kernels.
 
@@ -204,67 +241,69 @@ class Recurrent(Layer):
         """Keyword arguments of the pack kernel besides the weights."""
         return {}
 
-    def kernel_options(self) -> dict[str, Any]:
+    def kernel_options(self, training: bool) -> dict[str, Any]:
         """Keyword arguments of the forward kernel that are this layer's own."""
         return {}
 
     def _packed(self, backend: ModuleType, training: bool) -> Any:
         """The weights as the kernels read them; packed anew only when they, or the backend, changed."""
-        bias = self.bias
-        key = (
-            backend,
-            backend.generation,
-            self.kernel.version,
-            self.recurrent_kernel.version,
-            bias.version if bias is not None else 0,
-        )
+        version = 0  # of all together: none ever goes down, so the sum tells any two apart
+        for variable in self._packing.values():
+            version += variable.version
+        key = (backend, backend.generation, version)
         # One tuple, read and replaced in one go: several threads may run the layer at once.
         cached = self._pack
         if cached is not None and cached[0] == key and cached[1] >= training:
             return cached[2]
+        arrays = {name: variable.value for name, variable in self._packing.items()}
         packed = getattr(backend, f"{self.kernels}_pack")(
-            self.kernel.value,
-            self.recurrent_kernel.value,
-            bias.value if bias is not None else None,
+            arrays.pop("kernel"),
+            arrays.pop("recurrent"),
+            arrays.pop("bias", None),
             training,
+            **arrays,
             **self.pack_options(),
         )
         self._pack = (key, training, packed)
         return packed
 
     def _check_state(self, initial_state: Any, batch: int) -> list[Array]:
-        count, names = len(self.state_names), ", ".join(self.state_names)
-        if count == 1 and isinstance(initial_state, np.ndarray):
+        if len(self.state_sizes) == 1 and isinstance(initial_state, np.ndarray):
             initial_state = [initial_state]
-        if not isinstance(initial_state, list | tuple) or len(initial_state) != count:
-            got = (
-                f"{len(initial_state)} arrays"
-                if isinstance(initial_state, list | tuple)
-                else type(initial_state).__name__
-            )
-            raise ValueError(f"{self.label}: expected initial_state to be a list [{names}], got {got}")
-        states = []
-        for name, state in zip(self.state_names, initial_state, strict=True):
-            array = real_array(self.label, f"initial_state {name}", state)
-            if array.shape != (batch, self.units):
-                expected = show_shape((batch, self.units))
-                raise ValueError(
-                    f"{self.label}: expected initial_state {name} {expected}, got {show_shape(array.shape)}"
-                )
-            states.append(np.ascontiguousarray(array, self.dtype))
-        return states
+        if not isinstance(initial_state, list | tuple):
+            raise self._wrong_states(type(initial_state).__name__)
+        if len(initial_state) != len(self.state_sizes):
+            raise self._wrong_states(f"{len(initial_state)} arrays")
+        arrays = [
+            real_array(self.label, f"initial_state {name}", state)
+            for name, state in zip(self.state_sizes, initial_state, strict=True)
+        ]
+        self._check_state_shapes([array.shape for array in arrays], batch)
+        return [np.ascontiguousarray(array, self.dtype) for array in arrays]
 
-    def _dropout_masks(self, batch: int) -> dict[str, Array]:
-        """Masks (sets,B,I) and (sets,B,H) for one call; nothing where no dropout is asked for."""
-        if self._generator is None:
-            return {}
+    def _wrong_states(self, got: str) -> ValueError:
+        names = ", ".join(self.state_sizes)
+        return ValueError(f"{self.label}: expected initial_state to be a list [{names}], got {got}")
+
+    def _check_state_shapes(self, shapes: Sequence[Shape], batch: int | None) -> None:
+        """Raise a ValueError unless initial states may have these shapes; an unknown batch size fits any."""
+        if len(shapes) != len(self.state_sizes):
+            raise self._wrong_states(f"{len(shapes)} arrays")
+        for (name, size), shape in zip(self.state_sizes.items(), shapes, strict=True):
+            if len(shape) != 2 or shape[1] != size or (shape[0] != batch and None not in (shape[0], batch)):
+                expected = show_shape((batch, size))
+                raise ValueError(f"{self.label}: expected initial_state {name} {expected}, got {show_shape(shape)}")
+
+    def _masks(self, batch: int, steps: int) -> dict[str, Array]:
+        """What is drawn for one call: dropout masks (sets,B,I) and (sets,B,P)."""
+        masks: dict[str, Array] = {}
         sets = self.gates if self.recurrent_dropout else 1
-        masks = {}
         for name, rate, width in (
             ("input_dropout", self.dropout, self.inputs),
-            ("recurrent_dropout", self.recurrent_dropout, self.units),
+            ("recurrent_dropout", self.recurrent_dropout, self.state_sizes["h"]),
         ):
             if rate:
+                assert self._generator is not None
                 scale = self.dtype.type(0 if rate == 1 else 1 / (1 - rate))
                 drawn = self._generator.random((sets, batch, width), dtype=self.dtype.type)  # type: ignore[arg-type]
                 masks[name] = (drawn >= rate) * scale
@@ -289,7 +328,7 @@ class Recurrent(Layer):
         mask : (B,T) array of bool, optional
             True: use the step.
         initial_state : list of (B,H) arrays, optional
-            One for each state; zeros if None.
+            One for each state, as wide as it; zeros if None.
         need_backward, need_d_inputs
             As in `Layer.forward`.
 
@@ -310,18 +349,25 @@ class Recurrent(Layer):
         if self.go_backwards:
             x = x[:, ::-1]
             mask = mask if mask is None else mask[:, ::-1]
-        backend = backends.current()
         keep = training if need_backward is None else need_backward
-        options = self.kernel_options()
-        if states:
-            options.update(zip(("h0", "c0"), states, strict=False))
+        backend, options = backends.current(), self.kernel_options(training)
+        for name in self.activation_names:
+            activation: activations.Activation = getattr(self, name)
+            options[name] = activation.kernel or activation
+            if activation.kernel is None:
+                backend = backends.load("reference")
+                if keep:
+                    activation.require_derivative(f"{self.label}: {name}")
+        for name, variable in self._passed.items():
+            options[name] = variable.value
         if training:
-            options.update(self._dropout_masks(len(x)))
+            options.update(self._masks(len(x), x.shape[1]))
+        if states:
+            options.update(zip((INITIAL[name] for name in self.state_sizes), states, strict=True))
         y, *states, saved = getattr(backend, f"{self.kernels}_forward")(
             x,
             self._packed(backend, keep),
             mask=mask,
-            activation=self.activation.kernel,
             return_sequences=self.return_sequences,
             zero_output_for_mask=self.zero_output_for_mask,
             training=keep,
@@ -339,35 +385,35 @@ class Recurrent(Layer):
         self, run_back: Callable[..., Any], saved: Any, shape: tuple[int, ...], given: bool, need_d_inputs: bool
     ) -> Backward:
         """The function that takes the gradient of outputs of this shape back, once."""
-        state_shape = (shape[0], self.units)
 
         def backward(d_outputs: Any) -> Any:
             nonlocal saved
             if saved is None:
                 raise RuntimeError(f"{self.label}: backward was already called for this forward call")
             several = self.return_state
-            d_y, *d_states = d_outputs if several else (d_outputs, *[None] * len(self.state_names))
+            d_y, *d_states = d_outputs if several else (d_outputs, *[None] * len(self.state_sizes))
             d_y = self.check_gradient("y", d_y, shape, optional=several)
             d_states = [
-                self.check_gradient(name, d_state, state_shape, optional=True)
-                for name, d_state in zip(self.state_names, d_states, strict=True)
+                self.check_gradient(name, d_state, (shape[0], size), optional=True)
+                for (name, size), d_state in zip(self.state_sizes.items(), d_states, strict=True)
             ]
             consumed, saved = saved, None
-            d_x, d_kernel, d_recurrent, d_bias, *rest = run_back(consumed, d_y, *d_states, need_d_x=need_d_inputs)
-            self.gradients = []
-            if self.trainable:
-                self.gradients = [d_kernel, d_recurrent, *([d_bias] if self.use_bias else [])]
-                self.gradients += [d for d in rest[len(self.state_names) :] if d is not None]
+            found = run_back(consumed, d_y, *d_states, need_d_x=need_d_inputs)
+            self.gradients = [
+                getattr(found, f"d_{name}") for name, v in self.parts.items() if self.trainable and v.trainable
+            ]
+            d_x = found.d_x
             if self.go_backwards and d_x is not None:
                 d_x = d_x[:, ::-1]
-            return [d_x, *rest[: len(self.state_names)]] if given else d_x
+            return [d_x, *(getattr(found, f"d_{INITIAL[name]}") for name in self.state_sizes)] if given else d_x
 
         return backward
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["units"] = self.units
-        config["activation"] = activations.serialize(self.activation)
+        for name in self.activation_names:
+            config[name] = activations.serialize(getattr(self, name))
         for name in ("kernel", "recurrent", "bias"):
             config[f"{name}_initializer"] = initializers.serialize(getattr(self, f"{name}_initializer"))
             config[f"{name}_regularizer"] = regularizers.serialize(getattr(self, f"{name}_regularizer"))

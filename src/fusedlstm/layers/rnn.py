@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,11 @@ class RNN(Layer):
         y = (batch, steps, size) if self.return_sequences else (batch, size)
         return [y, *((batch, n) for n in flat_states(self.state_size))] if self.return_state else y
 
+    def call_shape(self, input_shape: Any, state_shapes: Sequence[Shape], arguments: Mapping[str, Any]) -> Any:
+        if state_shapes:
+            self._check_state_shapes(state_shapes, self.check_shape(input_shape)[0])
+        return self.compute_output_shape(input_shape)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         y_mask = mask if self.return_sequences else None
         return [y_mask, *[None] * len(flat_states(self.state_size))] if self.return_state else y_mask
@@ -146,17 +152,20 @@ class RNN(Layer):
         return flat(self.cell)
 
     def _check_state(self, initial_state: Any, batch: int) -> list[Array]:
-        given, sizes = flat_states(initial_state), flat_states(self.state_size)
-        if len(given) != len(sizes):
-            raise ValueError(f"{self.label}: expected initial_state to be a list of {len(sizes)}, got {len(given)}")
-        states = []
-        for k, (state, size) in enumerate(zip(given, sizes, strict=True)):
-            array = real_array(self.label, f"initial_state[{k}]", state)
-            if array.shape != (batch, size):
+        given = flat_states(initial_state)
+        arrays = [real_array(self.label, f"initial_state[{k}]", state) for k, state in enumerate(given)]
+        self._check_state_shapes([array.shape for array in arrays], batch)
+        return [np.ascontiguousarray(array, self.dtype) for array in arrays]
+
+    def _check_state_shapes(self, shapes: Sequence[Shape], batch: int | None) -> None:
+        """Raise a ValueError unless initial states may have these shapes; an unknown batch size fits any."""
+        sizes = flat_states(self.state_size)
+        if len(shapes) != len(sizes):
+            raise ValueError(f"{self.label}: expected initial_state to be a list of {len(sizes)}, got {len(shapes)}")
+        for k, (shape, size) in enumerate(zip(shapes, sizes, strict=True)):
+            if len(shape) != 2 or shape[1] != size or (shape[0] != batch and None not in (shape[0], batch)):
                 expected = show_shape((batch, size))
-                raise ValueError(f"{self.label}: expected initial_state[{k}] {expected}, got {show_shape(array.shape)}")
-            states.append(np.ascontiguousarray(array, self.dtype))
-        return states
+                raise ValueError(f"{self.label}: expected initial_state[{k}] {expected}, got {show_shape(shape)}")
 
     def forward(
         self,

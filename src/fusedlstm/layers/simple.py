@@ -84,7 +84,8 @@ class Activation(Layer):
 
     Parameters
     ----------
-    activation : str or Activation
+    activation : str, Activation or function
+        See `fusedlstm.activations.get`.
     **kwargs
         Those of `Layer`.
     """
@@ -104,8 +105,11 @@ class Activation(Layer):
     ) -> tuple[Array, Backward | None]:
         """Inputs of any shape; see `Layer.forward`."""
         x = self.check_inputs(inputs)
+        keep = training if need_backward is None else need_backward
+        if keep:
+            self.activation.require_derivative(f"{self.label}: activation")
         y = self.activation.forward(x)
-        if not (training if need_backward is None else need_backward):
+        if not keep:
             return y, None
 
         def backward(d_outputs: Any) -> Array:
