@@ -7,6 +7,7 @@ import pytest
 from layers.layer_gradients import check_layer, pairs
 from layers.test_rnn import MASK, Trained, check_states
 
+from fusedlstm import backends
 from fusedlstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, GRUCell, Input, LSTMCell, Masking, SimpleRNN
 from fusedlstm.models import Model, Sequential
 
@@ -237,3 +238,37 @@ BAD = [
 def test_bad_calls(call, error, message) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("layer_class", [LSTM, GRU])
+def test_any_number_of_threads_gives_the_same_bits(rng, layer_class):
+    """The directions run at once, on as many threads each as there are."""
+    kernels = backends.load("c")
+    layer = Bidirectional(layer_class(40, return_sequences=True, return_state=True))
+    x, mask = rng.normal(size=(7, 30, 20)).astype(np.float32), rng.random((7, 30)) < 0.8
+    results = []
+    try:
+        for threads in (1, 2, 3, 5):
+            kernels.set_num_threads(threads)
+            outputs, backward = layer.forward(x, True, mask)
+            d_x = backward([np.ones_like(y) for y in outputs])
+            results.append([*outputs, d_x, *layer.gradients])
+    finally:
+        kernels.set_num_threads(0)
+    for other in results[1:]:
+        for a, b in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_layer_with_a_forward_of_its_own_is_asked_for_it(rng):
+    class Doubled(LSTM):
+        def forward(self, inputs, *args, **kwargs):
+            return super().forward(2 * inputs, *args, **kwargs)
+
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    doubled = Bidirectional(Doubled(5, seed=1))
+    doubled.build(x.shape)
+    plain = Bidirectional(LSTM(5))
+    plain.build(x.shape)
+    plain.set_weights(doubled.get_weights())
+    np.testing.assert_array_equal(doubled(x), plain(2 * x))

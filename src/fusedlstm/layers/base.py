@@ -236,6 +236,11 @@ class Layer(Weighted):
 
     def penalize(self, outputs: Any, backward: Backward | None) -> Backward | None:
         """Note the `activity_regularizer`'s penalty of a call's outputs, and put its gradient into `backward`."""
+        add = self.penalty(outputs)
+        return None if backward is None else lambda d_outputs: backward(add(d_outputs))
+
+    def penalty(self, outputs: Any) -> Callable[[Any], Any]:
+        """Note the `activity_regularizer`'s penalty of a call's outputs; what adds its gradient to theirs."""
         assert self.activity_regularizer is not None
         gradients = []
         for output in outputs if isinstance(outputs, list) else [outputs]:
@@ -243,15 +248,13 @@ class Layer(Weighted):
             value, gradient = self.activity_regularizer.value_and_gradient(output)
             self.activity_losses.append(value / rows)
             gradients.append(gradient / output.dtype.type(rows))
-        if backward is None:
-            return None
 
-        def penalized(d_outputs: Any) -> Any:
+        def added(d_outputs: Any) -> Any:
             given = d_outputs if isinstance(outputs, list) else [d_outputs]
             sums = [g if d is None else d + g for d, g in zip(given, gradients, strict=True)]
-            return backward(sums if isinstance(outputs, list) else sums[0])
+            return sums if isinstance(outputs, list) else sums[0]
 
-        return penalized
+        return added
 
     def reset_state(self) -> None:
         """Forget the state of a `stateful` layer: the next call starts from zeros; so for the layers inside."""

@@ -10,7 +10,7 @@ import numpy as np
 from fusedlstm import activations
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
 from fusedlstm.layers.cells import StackedRNNCells, flat_states
-from fusedlstm.layers.recurrent import Recurrent
+from fusedlstm.layers.recurrent import Recurrent, run_together
 from fusedlstm.layers.rnn import RNN
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
@@ -224,18 +224,28 @@ class Bidirectional(Layer):
         """
         x = self.check_inputs(inputs)
         given = self._initial_states(initial_state)
-        # One after the other: each call of the kernels divides its rows or units among all cores. A thread for each
-        # direction was measured too: 0.7 to 0.9 of this speed at nearly all sizes, and a third of it at small ones.
-        runs = []
-        for layer, state in zip((self.forward_layer, self.backward_layer), given, strict=True):
-            outputs, back = layer.forward(
-                x, training, mask, initial_state=state, need_backward=need_backward, need_d_inputs=need_d_inputs
+        directions = (self.forward_layer, self.backward_layer)
+        # Both at once where the kernels can: a core for each direction.
+        fused = all(getattr(type(layer), "forward", None) is Recurrent.forward for layer in directions)
+        options = {"need_backward": need_backward, "need_d_inputs": need_d_inputs}
+        if fused:
+            (outputs, back), (outputs_back, back_back) = run_together(
+                [
+                    layer.forward_steps(x, training, mask, initial_state=state, **options)
+                    for layer, state in zip(directions, given, strict=True)
+                ]
             )
-            if layer.activity_regularizer is not None:
-                back = layer.penalize(outputs, back)
-            y, *states = outputs if isinstance(outputs, list) else [outputs]
-            runs.append((y, states, back))
-        (y, states, back), (y_back, states_back, back_back) = runs
+        else:
+            (outputs, back), (outputs_back, back_back) = (
+                layer.forward(x, training, mask, initial_state=state, **options)
+                for layer, state in zip(directions, given, strict=True)
+            )
+        penalties = [
+            None if layer.activity_regularizer is None else layer.penalty(found)
+            for layer, found in zip(directions, (outputs, outputs_back), strict=True)
+        ]
+        y, *states = outputs if isinstance(outputs, list) else [outputs]
+        y_back, *states_back = outputs_back if isinstance(outputs_back, list) else [outputs_back]
         if self.return_sequences:
             y_back = y_back[:, ::-1]
         results = [*self._merge(y, y_back), *states, *states_back]
@@ -252,21 +262,26 @@ class Bidirectional(Layer):
                     self.check_gradient(f"outputs[{k}]", d, r.shape, optional=True)
                     for k, (d, r) in enumerate(zip(d_outputs, results, strict=True))
                 ]
-                merged = len(results) - 2 * count
+                merged = len(results) - count - len(states_back)
                 d_merged, d_states = d_outputs[:merged], d_outputs[merged:]
             else:
                 d_merged = [self.check_gradient("y", d_outputs, results[0].shape)]
             d_y, d_y_back = self._unmerge(d_merged, y, y_back)
             if self.return_sequences and d_y_back is not None:
                 d_y_back = d_y_back[:, ::-1]
-            d_first = []
-            for run_back, d, d_final, shape in (
-                (back, d_y, d_states[:count], y.shape),
-                (back_back, d_y_back, d_states[count:], y_back.shape),
+            d_of_each = []
+            for add, d, d_final, shape in (
+                (penalties[0], d_y, d_states[:count], y.shape),
+                (penalties[1], d_y_back, d_states[count:], y_back.shape),
             ):
                 if not self.return_state and d is None:
                     d = np.zeros(shape, self.dtype)
-                d_first.append(run_back([d, *d_final] if self.return_state else d))
+                d_all = [d, *d_final] if self.return_state else d
+                d_of_each.append(d_all if add is None else add(d_all))
+            if fused:
+                d_first = run_together([back(d_of_each[0]), back_back(d_of_each[1])])
+            else:
+                d_first = [back(d_of_each[0]), back_back(d_of_each[1])]
             gradients = [*self.forward_layer.gradients, *self.backward_layer.gradients]
             self.gradients = gradients if self.trainable else []
             if initial_state is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,36 @@ INITIAL = {"h": "h0", "c": "c0", "gates": "g0"}
 PACKED = ("kernel", "recurrent", "bias", "gate_recurrence", "projection")
 
 _warned: set[str] = set()  # activations without a kernel
+
+
+class KernelCall(NamedTuple):
+    """A call of a backend's function."""
+
+    backend: ModuleType
+    function: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+#: What a layer does around one call of the kernels: yields it, is sent its result, returns its own.
+Steps = Generator[KernelCall, Any, Any]
+
+
+def run_together(several: Sequence[Steps]) -> list[Any]:
+    """What each of some steps returns, with their calls of the kernels run at once."""
+    calls = [next(steps) for steps in several]
+    backends_used = {call.backend for call in calls}
+    if len(calls) == 1 or len(backends_used) > 1:
+        results = [getattr(call.backend, call.function)(*call.arguments, **call.options) for call in calls]
+    else:
+        results = calls[0].backend.recurrent_together([call[1:] for call in calls])
+    returned = []
+    for steps, result in zip(several, results, strict=True):
+        try:
+            steps.send(result)
+        except StopIteration as end:
+            returned.append(end.value)
+    return returned
 
 
 class Recurrent(Layer):
@@ -339,6 +369,24 @@ class Recurrent(Layer):
             Takes the gradient of the outputs (any of a list's may be None: zero); returns that of the inputs, or
             [d_inputs, and one for each state] if there was an initial state.
         """
+        outputs, steps_back = run_together(
+            [self.forward_steps(inputs, training, mask, initial_state, need_backward, need_d_inputs)]
+        )[0]
+        return outputs, None if steps_back is None else lambda d_outputs: run_together([steps_back(d_outputs)])[0]
+
+    def forward_steps(
+        self,
+        inputs: Any,
+        training: bool,
+        mask: Any,
+        initial_state: Any,
+        need_backward: bool | None,
+        need_d_inputs: bool,
+    ) -> Steps:
+        """`forward` around its call of the kernels, for `run_together`; the arguments are `forward`'s.
+
+        Returns, as generators do, the outputs and, in place of the function backward, one that gives its steps.
+        """
         x = self.check_inputs(inputs)
         if mask is not None:
             mask = self.check_mask(mask, x.shape[:2])
@@ -364,29 +412,27 @@ class Recurrent(Layer):
             options.update(self._masks(len(x), x.shape[1]))
         if states:
             options.update(zip((INITIAL[name] for name in self.state_sizes), states, strict=True))
-        y, *states, saved = getattr(backend, f"{self.kernels}_forward")(
-            x,
-            self._packed(backend, keep),
+        options.update(
             mask=mask,
             return_sequences=self.return_sequences,
             zero_output_for_mask=self.zero_output_for_mask,
             training=keep,
-            **options,
         )
+        arguments = (x, self._packed(backend, keep))
+        y, *states, saved = yield KernelCall(backend, f"{self.kernels}_forward", arguments, options)
         if self.stateful:
             self.states = [state.copy() for state in states]  # the outputs are the caller's to change
         outputs = [y, *states] if self.return_state else y
         if not keep:
             return outputs, None
-        run_back = getattr(backend, f"{self.kernels}_backward")
-        return outputs, self._backward(run_back, saved, y.shape, given, need_d_inputs)
+        return outputs, self._steps_back(backend, saved, y.shape, given, need_d_inputs)
 
-    def _backward(
-        self, run_back: Callable[..., Any], saved: Any, shape: tuple[int, ...], given: bool, need_d_inputs: bool
-    ) -> Backward:
-        """The function that takes the gradient of outputs of this shape back, once."""
+    def _steps_back(
+        self, backend: ModuleType, saved: Any, shape: tuple[int, ...], given: bool, need_d_inputs: bool
+    ) -> Callable[[Any], Steps]:
+        """The function that gives the steps that take the gradient of outputs of this shape back, once."""
 
-        def backward(d_outputs: Any) -> Any:
+        def steps_back(d_outputs: Any) -> Steps:
             nonlocal saved
             if saved is None:
                 raise RuntimeError(f"{self.label}: backward was already called for this forward call")
@@ -398,7 +444,8 @@ class Recurrent(Layer):
                 for (name, size), d_state in zip(self.state_sizes.items(), d_states, strict=True)
             ]
             consumed, saved = saved, None
-            found = run_back(consumed, d_y, *d_states, need_d_x=need_d_inputs)
+            arguments, options = (consumed, d_y, *d_states), {"need_d_x": need_d_inputs}
+            found = yield KernelCall(backend, f"{self.kernels}_backward", arguments, options)
             self.gradients = [
                 getattr(found, f"d_{name}") for name, v in self.parts.items() if self.trainable and v.trainable
             ]
@@ -407,7 +454,7 @@ class Recurrent(Layer):
                 d_x = d_x[:, ::-1]
             return [d_x, *(getattr(found, f"d_{INITIAL[name]}") for name in self.state_sizes)] if given else d_x
 
-        return backward
+        return steps_back
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
