@@ -22,6 +22,7 @@ KERNELS = (
     "simple_rnn_forward",
     "simple_rnn_backward",
     "recurrent_together",
+    "recurrent_stream",
     "matmul",
     "activation_forward",
     "activation_backward",

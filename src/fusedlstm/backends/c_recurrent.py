@@ -13,6 +13,7 @@ from fusedlstm.backends.c_arguments import (
     ACTIVATIONS,
     NULL,
     Array,
+    aligned_buffer,
     check,
     contiguous,
     dtype_of,
@@ -26,7 +27,7 @@ from fusedlstm.backends.c_arguments import (
     rows_contiguous,
     scratch,
 )
-from fusedlstm.backends.reference_recurrent import Gradients
+from fusedlstm.backends.reference_recurrent import Gradients, Stream
 
 _LAYER, _WEIGHTS = ffi.typeof("struct fusedlstm_rnn *"), ffi.typeof("struct fusedlstm_rnn_weights *")
 _FORWARD, _BACKWARD = ffi.typeof("struct fusedlstm_rnn_forward *"), ffi.typeof("struct fusedlstm_rnn_backward *")
@@ -232,6 +233,7 @@ class _Collected(threading.local):
 
 
 _collected = _Collected()
+_forward_entry = lib.fusedlstm_rnn_forward
 
 
 def _run(call: _Call) -> Any:
@@ -270,6 +272,42 @@ def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any
     for buffer in (*workspaces, *(call.used_up for call in collected if call.used_up is not None)):
         pool.give(buffer)
     return results
+
+
+class _Stream(Stream):
+    """A `Stream` on a struct that is made once: the library reads and writes the same arrays at every step."""
+
+    def __init__(self, label: str, forward: Any, packed: Any, x: Array, states: dict[str, Array], options: Any) -> None:
+        super().__init__(label, forward, packed, x, states, options)
+        _collected.calls = []
+        try:
+            forward(x, packed, **states, **options)
+        finally:
+            collected, _collected.calls = _collected.calls, None
+        self._call = collected[0]
+        self._inputs, self._shape, self._dtype = x[:, 0], (x.shape[0], x.shape[2]), x.dtype
+        self._y, *after, _ = self._call.result
+        for name, state, buffer in zip(states, list(states.values()), after, strict=True):
+            buffer[...] = state
+            self._states[name] = buffer
+        self._workspace = aligned_buffer(self._call.workspace)
+        args = (*self._call.args, from_buffer(self._workspace), *self._call.rest)
+        self._struct, self._slot = new(_FORWARD, args), new("const char **")
+        self._struct.h0, self._struct.c0, self._struct.g0 = self._struct.h, self._struct.c, self._struct.g
+
+    def __call__(self, x: Array) -> Array:
+        if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != self._dtype:
+            self._checked(x)
+        self._inputs[...] = x
+        status = _forward_entry(self._call.layer, self._struct, self._slot)
+        if status:
+            refuse(self._call.function, status, self._slot)
+        return self._y.copy()
+
+
+def recurrent_stream(name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any) -> Stream:
+    """See `reference.recurrent_stream`."""
+    return _Stream(label, globals()[name], packed, np.ascontiguousarray(x), states, options)
 
 
 def _bytes(array: Array | None) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fusedlstm.backends.reference_gru import gru_backward, gru_forward, gru_pack
 from fusedlstm.backends.reference_lstm import lstm_backward, lstm_forward, lstm_pack
-from fusedlstm.backends.reference_recurrent import ACTIVATIONS
+from fusedlstm.backends.reference_recurrent import ACTIVATIONS, Stream
 from fusedlstm.backends.reference_simple_rnn import simple_rnn_backward, simple_rnn_forward, simple_rnn_pack
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "lstm_forward",
     "lstm_pack",
     "matmul",
+    "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",
     "sgd_update",
@@ -58,6 +59,27 @@ def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any
         What the functions return, to the bit as if called one by one.
     """
     return [globals()[name](*args, **kwargs) for name, args, kwargs in calls]
+
+
+def recurrent_stream(name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any) -> Stream:
+    """What runs a recurrent layer in inference a step a call and keeps its states.
+
+    Parameters
+    ----------
+    name : str
+        "lstm_forward", "gru_forward" or "simple_rnn_forward".
+    label : str
+        What errors call it.
+    packed : object
+        From the pack function.
+    x : (B,1,I) array
+        Any values: its shape and dtype are those of the inputs.
+    states : dict
+        The initial states by their argument's name, "h0" and so on; all of the layer's. They are taken over.
+    **options
+        As the forward function takes them, without mask and dropout.
+    """
+    return Stream(label, globals()[name], packed, x, states, options)
 
 
 # Elementwise.

@@ -61,6 +61,49 @@ def activation_of(activation: Any) -> Any:
     return _Elementwise(activation) if isinstance(activation, str) else activation
 
 
+# One step at a time.
+
+
+class Stream:
+    """A recurrent layer that is run a step a call and keeps its states; made by `recurrent_stream`.
+
+    Attributes
+    ----------
+    states : list of (B,·) arrays
+        After the last step, in the order of the forward function's; a copy.
+    """
+
+    def __init__(
+        self, label: str, forward: Callable[..., Any], packed: Any, x: Array, states: dict[str, Array], options: Any
+    ) -> None:
+        self._label, self._x, self._states = label, x, states
+        self._forward, self._packed, self._options = forward, packed, options
+
+    def __call__(self, x: Array) -> Array:
+        """The outputs of a step from its inputs (B,I), an array of the weights' dtype."""
+        self._x[:, 0] = self._checked(x)
+        y, *states, _ = self._forward(self._x, self._packed, **self._states, **self._options)
+        self._states = dict(zip(self._states, states, strict=True))
+        return y  # type: ignore[no-any-return]
+
+    def _checked(self, x: Array) -> Array:
+        batch, _, inputs = self._x.shape
+        if type(x) is not np.ndarray or x.shape != (batch, inputs) or x.dtype != self._x.dtype:
+            got = f"{x.shape} of {x.dtype}" if isinstance(x, np.ndarray) else repr(x)
+            raise ValueError(f"{self._label}: expected inputs {(batch, inputs)} of {self._x.dtype}, got {got}")
+        return x
+
+    @property
+    def states(self) -> list[Array]:
+        return [state.copy() for state in self._states.values()]
+
+    def reset(self, states: Sequence[Array] | None = None) -> None:
+        """Go on from these states; from zeros without."""
+        given = [0] * len(self._states) if states is None else states
+        for state, value in zip(self._states.values(), given, strict=True):
+            state[...] = value
+
+
 # Through time.
 
 

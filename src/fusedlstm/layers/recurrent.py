@@ -324,6 +324,54 @@ class Recurrent(Layer):
                 expected = show_shape((batch, size))
                 raise ValueError(f"{self.label}: expected initial_state {name} {expected}, got {show_shape(shape)}")
 
+    def stream(self, batch_size: int = 1, initial_state: Any = None) -> Any:
+        """Inference one step a call, with the states kept in between: what a service does with a live signal.
+
+        The weights are those of now: a stream does not see later changes. Each thread needs a stream of its own.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, how many sequences run side by side.
+        initial_state : list of arrays, optional
+            As in a call of the layer; zeros if None.
+
+        Returns
+        -------
+        stream
+            ``stream(x)`` takes the inputs of a step (B,I), of the layer's dtype, and returns its outputs (B,H);
+            ``stream.states`` is a copy of the states, ``stream.reset(states=None)`` sets them.
+        """
+        if self.inputs is None:
+            raise RuntimeError(f"{self.label}: expected a layer that is built, call it or build it first")
+        if self.go_backwards:
+            raise ValueError(
+                f"{self.label}: expected go_backwards=False for a stream, which has no last step to begin at"
+            )
+        batch_size = self.positive_integer("batch_size", batch_size)
+        given = [np.zeros((batch_size, size), self.dtype) for size in self.state_sizes.values()]
+        if initial_state is not None:
+            given = [state.copy() for state in self._check_state(initial_state, batch_size)]
+        backend, options = self._backend_and_options(False, False)
+        states = dict(zip((INITIAL[name] for name in self.state_sizes), given, strict=True))
+        x = np.zeros((batch_size, 1, self.inputs), self.dtype)
+        name = f"{self.kernels}_forward"
+        return backend.recurrent_stream(name, self.label, self._packed(backend, False), x, states, **options)
+
+    def _backend_and_options(self, training: bool, keep: bool) -> tuple[ModuleType, dict[str, Any]]:
+        """The backend that has the layer's activations, and what its forward kernel is told of the layer itself."""
+        backend, options = backends.current(), self.kernel_options(training)
+        for name in self.activation_names:
+            activation: activations.Activation = getattr(self, name)
+            options[name] = activation.kernel or activation
+            if activation.kernel is None:
+                backend = backends.load("reference")
+                if keep:
+                    activation.require_derivative(f"{self.label}: {name}")
+        for name, variable in self._passed.items():
+            options[name] = variable.value
+        return backend, options
+
     def _masks(self, batch: int, steps: int) -> dict[str, Array]:
         """What is drawn for one call: dropout masks (sets,B,I) and (sets,B,P)."""
         masks: dict[str, Array] = {}
@@ -398,16 +446,7 @@ class Recurrent(Layer):
             x = x[:, ::-1]
             mask = mask if mask is None else mask[:, ::-1]
         keep = training if need_backward is None else need_backward
-        backend, options = backends.current(), self.kernel_options(training)
-        for name in self.activation_names:
-            activation: activations.Activation = getattr(self, name)
-            options[name] = activation.kernel or activation
-            if activation.kernel is None:
-                backend = backends.load("reference")
-                if keep:
-                    activation.require_derivative(f"{self.label}: {name}")
-        for name, variable in self._passed.items():
-            options[name] = variable.value
+        backend, options = self._backend_and_options(training, keep)
         if training:
             options.update(self._masks(len(x), x.shape[1]))
         if states:
