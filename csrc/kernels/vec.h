@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
 #define MR 6 /* 24 accumulators of 32 registers */
@@ -70,12 +74,29 @@ INLINE void vec_store_part(real *p, vec x, int n) {
 INLINE vec vec_select(ivec condition, vec a, vec b) {
     return (vec)((condition & (ivec)a) | (~condition & (ivec)b));
 }
-/* NaN in x stays NaN: every comparison with it is false. */
+/* NaN in x stays NaN: x86's minimum and maximum then give their second operand, and comparisons with it are false. */
+#if defined(__AVX512F__) && KERNELS_REAL == 32
+#define EXTREME(which, a, b) (vec) _mm512_##which##_ps((__m512)(a), (__m512)(b))
+#elif defined(__AVX512F__)
+#define EXTREME(which, a, b) (vec) _mm512_##which##_pd((__m512d)(a), (__m512d)(b))
+#elif defined(__AVX2__) && KERNELS_REAL == 32
+#define EXTREME(which, a, b) (vec) _mm256_##which##_ps((__m256)(a), (__m256)(b))
+#elif defined(__AVX2__)
+#define EXTREME(which, a, b) (vec) _mm256_##which##_pd((__m256d)(a), (__m256d)(b))
+#else
+#define EXTREME(which, a, b) vec_select(extreme_##which((a), (b)), (a), (b))
+INLINE ivec extreme_max(vec a, vec b) {
+    return a > b;
+}
+INLINE ivec extreme_min(vec a, vec b) {
+    return a < b;
+}
+#endif
 INLINE vec vec_at_least(vec x, real low) {
-    return vec_select(x < vec_set(low), vec_set(low), x);
+    return EXTREME(max, vec_set(low), x);
 }
 INLINE vec vec_at_most(vec x, real high) {
-    return vec_select(x > vec_set(high), vec_set(high), x);
+    return EXTREME(min, vec_set(high), x);
 }
 
 #define SIGN_BIT ((ireal)((uint64_t)1 << (KERNELS_REAL - 1)))

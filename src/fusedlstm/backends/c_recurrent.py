@@ -95,7 +95,7 @@ class _Packed:
 
     def __del__(self) -> None:
         buffer = getattr(self, "buffer", None)  # not there if a check in __init__ failed
-        if buffer is not None:
+        if buffer is not None and pool is not None:  # nor at the end of the interpreter
             pool.give(buffer)
 
 
