@@ -16,7 +16,7 @@ build_inputs = pyproject.toml CMakeLists.txt $(wildcard cmake/*) csrc/cffi_build
                $(wildcard csrc/*.c csrc/*.h csrc/include/*.h csrc/kernels/*)
 c_sources = $(wildcard csrc/*.c csrc/*.h csrc/include/*.h csrc/kernels/* tests/c/*.c tests/c/*.h benchmarks/*.c)
 
-.PHONY: help demo test lint format bench test-peers c-test sanitize aarch64 wheel clean
+.PHONY: help demo test lint format bench bench-full test-peers c-test sanitize aarch64 wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,9 +28,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	PYTHON=$(python) ISA="$(ISA)" .ci/test-each-isa $(ARGS)
 
-# Beside PyTorch, ONNX Runtime and Keras, so in their environment.
+# Beside PyTorch, ONNX Runtime, OpenVINO, JAX and Keras, so in their environment.
 bench: $(PEERS_VENV)/.installed
 	$(peers_python) benchmarks/report.py $(ARGS)
+
+bench-full: $(PEERS_VENV)/.installed
+	$(peers_python) benchmarks/report.py --full $(ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

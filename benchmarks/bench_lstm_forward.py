@@ -1,19 +1,28 @@
-"""How fast is one LSTM layer in inference, all steps returned?"""
+"""How fast is one LSTM layer in inference? A call returns every step."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-import pytest
-from cases import FORWARD, Case, check, data, expected
-from peers import PEERS
+from cases import Case
+from peers import LAYERS
 
-CASES = FORWARD
+QUESTION = "LSTM"
+PEERS = LAYERS
+CASES = [
+    Case(1, 1, 64, 64),
+    Case(1, 1, 128, 128),
+    Case(1, 100, 64, 64),
+    Case(1, 100, 128, 128),
+    Case(1, 100, 256, 256),
+    Case(1, 25, 512, 512),
+    Case(32, 10, 1, 50),
+    Case(32, 100, 64, 128),
+    Case(32, 200, 100, 128),
+    Case(64, 25, 512, 512),
+    Case(16, 25, 1024, 1024),
+]
 
 
-def bench_lstm_forward(peer: str, case: Case, threads: int, turn: int, timed: Any) -> None:
-    run = PEERS[peer](data(case), threads, False)
-    if run is None:
-        pytest.skip(f"{peer} has no such call")
-    check(f"{peer} {case}", run.results(), expected(case, False))
-    timed(run.call, question="LSTM forward", peer=peer, case=case, threads=threads, flops=case.forward_flops)
+def bench_lstm_forward(timed: Callable[[], None]) -> None:
+    timed()

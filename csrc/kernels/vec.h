@@ -70,6 +70,17 @@ INLINE void vec_store_part(real *p, vec x, int n) {
     memcpy(p, &x, (size_t)n * sizeof(real));
 }
 
+/* 1 in the lanes whose byte is not zero, else 0; of the first n <= LANES bytes. */
+INLINE vec vec_load_flags(const uint8_t *p, int64_t n) {
+    typedef uint8_t bytes __attribute__((vector_size(LANES)));
+    bytes b = {0};
+    if (n == LANES)
+        memcpy(&b, p, LANES);
+    else
+        for (int64_t k = 0; k < n; k++) b[k] = p[k];
+    return -__builtin_convertvector(b != 0, vec);
+}
+
 /* Lane by lane: condition (all bits or none, as comparisons give) ? a : b. */
 INLINE vec vec_select(ivec condition, vec a, vec b) {
     return (vec)((condition & (ivec)a) | (~condition & (ivec)b));
