@@ -60,7 +60,7 @@ def masks(layers: Any, models: Any) -> Any:
     a = layers.Input((T, F), name="a")
     h = inner(layers.Masking(name="m")(a))
     y = layers.Dense(2, name="y")(layers.LSTM(U, return_sequences=True, name="last")(h))
-    # No metric: those of Keras count what is masked, too.
+    # No metric: on JAX, Keras's count what is masked too in fit. tests/peers/test_keras_masks.py has them.
     return models.Model(a, y), {"loss": "mse"}, PADDED, data(9, B, T, 2)
 
 

@@ -155,12 +155,13 @@ def compare_with_torch(backend, case, dtype):
 
     mask = None if case["mask"].all() else case["mask"]
     states = {"h0": cast("h0"), "c0": cast("c0")} if "h0" in case else {}
-    packed = backend.lstm_pack(cast("kernel"), cast("recurrent"), cast("bias"), training=True)
+    projection = cast("projection") if "projection" in case else None
+    packed = backend.lstm_pack(cast("kernel"), cast("recurrent"), cast("bias"), training=True, projection=projection)
     y, h, c, saved = backend.lstm_forward(
         cast("x"), packed, mask=mask, return_sequences=True, zero_output_for_mask=True, training=True, **states
     )
     gradients = backend.lstm_backward(saved, cast("d_y"), cast("d_h"), cast("d_c"))
-    actual = {"y": y, "h": h, "c": c, **dict(zip(GRADIENTS, gradients, strict=True))}
+    actual = {"y": y, "h": h, "c": c, **gradients._asdict()}
     for name, array in actual.items():
         if name in case:
             scale = max(1.0, float(np.abs(case[name]).max()))

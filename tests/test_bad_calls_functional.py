@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusedlstm.layers import LSTM, Concatenate, Dense, Embedding, Input, InputLayer, Layer
+from fusedlstm.layers import LSTM, Concatenate, Dense, Embedding, Input, InputLayer, Layer, MultiHeadAttention
 from fusedlstm.layers.operations import Arithmetic, Slice
 from fusedlstm.models import Model, Sequential
 from fusedlstm.optimizers import Adam
@@ -150,6 +150,16 @@ CALLS = [
      "LSTM 'e': expected initial_state to be symbolic tensors only, or arrays only, got ndarray among them"),
     ("array as mask", lambda: LSTM(2, name="e")(a(), mask=np.ones((4, 5), bool)), TypeError,
      "LSTM 'e': expected mask to be symbolic tensors only, or arrays only, got ndarray among them"),
+    ("symbolic option", lambda: MultiHeadAttention(2, 3, name="m")(a(), a(), use_causal_mask=a()), TypeError,
+     "MultiHeadAttention 'm': expected use_causal_mask to be a plain value, got a symbolic tensor"),
+    ("symbolic attention mask", lambda: MultiHeadAttention(2, 3, name="m")(a(), a(), attention_mask=a()), TypeError,
+     "MultiHeadAttention 'm': expected attention_mask to be of bool, got a symbolic tensor of float32: "
+     "Input(..., dtype='bool')"),
+    ("symbolic attention mask's shape", lambda: MultiHeadAttention(2, 3, name="m")(
+        a(), a(), attention_mask=Input((4, 5), dtype="bool")), ValueError,
+     "MultiHeadAttention 'm': expected attention_mask (None, 5, 5), got (None, 4, 5)"),
+    ("symbolic mask of floats", lambda: LSTM(3, name="l")(a(), mask=Input((5,))), TypeError,
+     "LSTM 'l': expected mask to be of bool, got a symbolic tensor of float32: Input(..., dtype='bool')"),
     ("symbolic unknown argument", lambda: Dense(2, name="d")(a(), states=a()), TypeError,
      "Dense 'd': unknown argument 'states'"),
     ("symbolic truth", lambda: bool(a()), SymbolicError, "'a' is symbolic and is neither true nor false"),
@@ -274,7 +284,8 @@ CALLS = [
      "Sequential 'm': validation_split 0.5: expected a multiple of 4 rows, for which its stateful layers are built, "
      "got 2"),
     ("unknown class", lambda: Model.from_config({**pair().get_config(), "layers": [
-        {"class_name": "system", "number": 0, "config": {}}]}), ValueError, "Model 'm': unknown layer class 'system'"),
+        {"class_name": "system", "number": 0, "config": {}}]}), ValueError,
+        "Model 'm': unknown layer class 'system': a subclass of Layer goes into custom_objects={'system': ...}"),
     ("plot no model", lambda: plot_model(Dense(1)), TypeError, "plot_model: expected a model, got Dense"),
     ("plot unbuilt", lambda: plot_model(Sequential([Dense(1)], name="m")), ValueError,
      "Sequential 'm': not built yet: start with Input(shape), give the first layer input_shape=, or call "

@@ -19,6 +19,8 @@ from fusedlstm.layers import (
     InputLayer,
     Layer,
     Masking,
+    MultiHeadAttention,
+    TimeDistributed,
 )
 from fusedlstm.models import Model, Sequential
 
@@ -145,6 +147,15 @@ def attention():
     return compiled([a, b], [dense(1)(y), scores]), [X, Z], [RNG.normal(size=(6, 5, 1)), RNG.normal(size=(6, 5, 5))]
 
 
+def an_attention_mask_that_is_an_input():
+    a, allowed = Input((5, 3), name="a"), Input((5, 5), dtype="bool", name="allowed")
+    attend = MultiHeadAttention(2, 3, **F)
+    y = attend(a, lstm(return_sequences=True)(a), attention_mask=allowed)
+    y, scores = attend(y, lstm(return_sequences=True)(y), attention_mask=allowed, return_attention_scores=True)
+    mask = RNG.uniform(size=(6, 5, 5)) < 0.6
+    return compiled([a, allowed], [y, scores]), [X, mask], [RNG.normal(size=(6, 5, 3)), RNG.normal(size=(6, 2, 5, 5))]
+
+
 def nested_models():
     inner = Sequential([Input((5, 3)), lstm(return_sequences=True), dense(3, activation="tanh")])
     a, b = Input((5, 3)), Input((5, 3))
@@ -208,6 +219,7 @@ GRAPHS = [
     a_mask_that_is_an_input,
     ids_with_a_mask,
     attention,
+    an_attention_mask_that_is_an_input,
     nested_models,
     a_layer_inside_and_outside_of_a_nested_model,
     a_nested_model_twice,
@@ -253,6 +265,21 @@ def test_copies(duplicate):
         np.testing.assert_array_equal(a, b)
     again.fit(x, y, verbose=0)
     assert not np.array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_an_attention_mask_is_that_of_the_batch():
+    model, (x, mask), _ = an_attention_mask_that_is_an_input()
+    attend = next(layer for layer in model.layers if isinstance(layer, MultiHeadAttention))
+    first, second = (layer for layer in model.layers if isinstance(layer, LSTM))
+    y = attend(x, first(x), attention_mask=mask)
+    y, scores = attend(y, second(y), attention_mask=mask, return_attention_scores=True)
+    for got, expected in zip(model.predict([x, mask], verbose=0), (y, scores), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert (scores[:, 0][~mask] == 0).all()
+    lines = []
+    model.summary(print_fn=lines.append)
+    row = next(row for row in lines[0].splitlines() if " multi_head_attention" in row)
+    assert "allowed" in row, "what it is connected to"
 
 
 def test_the_encoder_s_state_is_the_decoder_s_first():
@@ -455,6 +482,22 @@ def test_a_subclass_with_call_is_traced():
     assert [layer for layer in model.layers if layer.weights] == [model.first, model.heads[0]]
     assert model.heads[1] in model.layers
     assert model.weights[0] is model.first.weights[0]
+
+
+@pytest.mark.parametrize("around", ["sequential", "functional", "each step"])
+def test_a_subclass_with_call_is_a_layer(around):
+    inner = Twice()
+    x = X
+    if around == "sequential":
+        model = Sequential([Input((5, 3)), inner, dense(1)])
+    elif around == "functional":
+        a = Input((5, 3))
+        model = Model(a, dense(1)(inner(a)))
+    else:
+        model, x = Sequential([Input((2, 5, 3)), TimeDistributed(inner), dense(1)]), np.stack([X, -X], axis=1)
+    assert model.output_shape == (None, *x.shape[1:-1], 1)
+    model.compile("sgd", "mse")
+    assert_gradients(model, x, RNG.normal(size=(*x.shape[:-1], 1)))
 
 
 def test_freezing_at_any_time():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusedlstm import metrics
+from fusedlstm import losses, metrics
 
 KERAS = json.loads((Path(__file__).parent / "fixtures" / "keras_training.json").read_text())
 WEIGHTS = {name: None if w is None else np.array(w) for name, w in KERAS["weights"].items()}
@@ -100,7 +100,6 @@ def test_accuracy_compares():
         ("RootMeanSquaredError", metrics.RootMeanSquaredError, "RootMeanSquaredError"),
         (metrics.RootMeanSquaredError, metrics.RootMeanSquaredError, "root_mean_squared_error"),
         ("binary_accuracy", metrics.BinaryAccuracy, "binary_accuracy"),
-        ("huber", metrics.MeanMetricWrapper, "huber"),
         ({"class_name": "BinaryAccuracy", "config": {"threshold": 0.2}}, metrics.BinaryAccuracy, "binary_accuracy"),
     ],
 )
@@ -110,11 +109,17 @@ def test_get(identifier, cls, name):
     assert metrics.get(metric) is metric
 
 
-def test_losses_by_name_are_metrics():
-    metric = metrics.get("bce")
+@pytest.mark.parametrize(
+    ("identifier", "value"),
+    [("bce", np.log(2)), ("huber", 0.125), (losses.huber, 0.125), (losses.mean_absolute_error, 0.5)],
+    ids=["bce", "huber", "function huber", "function mean_absolute_error"],
+)
+def test_losses_are_metrics(identifier, value):
+    metric = metrics.get(identifier)
     metric.update_state([[1.0], [0.0]], [[0.5], [0.5]])
-    assert metric.result() == pytest.approx(np.log(2))
+    assert metric.result() == pytest.approx(value)
     assert metric.direction == "down"
+    assert metric.name == getattr(identifier, "__name__", identifier)
 
 
 def test_a_function_is_a_metric():

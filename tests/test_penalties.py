@@ -5,7 +5,19 @@ import pytest
 from model_case import assert_gradients
 
 from fusedlstm import constraints, regularizers
-from fusedlstm.layers import LSTM, Dense, Embedding, Input, Layer
+from fusedlstm.layers import (
+    LSTM,
+    MUT1,
+    RNN,
+    Bidirectional,
+    Dense,
+    Embedding,
+    GRUCell,
+    Input,
+    Layer,
+    LSTMCell,
+    TimeDistributed,
+)
 from fusedlstm.models import Model, Sequential
 from fusedlstm.optimizers import SGD
 
@@ -44,6 +56,25 @@ ACTIVITIES = {
         [Input((5, 3)), LSTM(4, activity_regularizer="l2", kernel_regularizer="l2", **F), Dense(1, **F)]
     ),
     "nested": lambda: Sequential([Input((5, 3)), ACTIVITIES["dense"](), Dense(1, **F)]),
+    "each step": lambda: Sequential(
+        [Input((5, 3)), TimeDistributed(Dense(2, activity_regularizer="l2", **F)), LSTM(2, **F), Dense(1, **F)]
+    ),
+    "a model at each step": lambda: Sequential(
+        [
+            Input((5, 3)),
+            TimeDistributed(Sequential([Input((3,)), Dense(2, activity_regularizer="l1", **F), Dense(3, **F)])),
+            LSTM(2, **F),
+            Dense(1, **F),
+        ]
+    ),
+    "both directions": lambda: Sequential(
+        [
+            Input((5, 3)),
+            Bidirectional(LSTM(2, return_sequences=True, activity_regularizer="l1", **F), merge_mode="mul"),
+            Bidirectional(RNN(GRUCell(2, **F), activity_regularizer="l2"), activity_regularizer="l1"),
+            Dense(1, **F),
+        ]
+    ),
 }
 
 
@@ -93,6 +124,54 @@ def test_penalties_do_not_pile_up():
     assert len(model.losses) == 1
 
 
+def test_calls_on_arrays_forget_the_penalties_of_earlier_ones():
+    for layer in (
+        Bidirectional(LSTM(2, activity_regularizer="l2", **F)),
+        TimeDistributed(Dense(2, activity_regularizer="l2", **F)),
+        ACTIVITIES["dense"](),
+    ):
+        layer(X)
+        first = layer.losses
+        layer(2 * X)
+        layer(X)
+        assert layer.losses == first
+        assert all(value > 0 for value in first)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_steps_count_as_they_do_without_time_distributed(nested):
+    dense = Dense(2, activity_regularizer="l2", **F)
+    dense(X)
+    expected = dense.losses
+    inner = Sequential([Input((3,)), dense]) if nested else dense
+    distributed = TimeDistributed(inner, **F)
+    y = distributed(X)
+    assert expected == pytest.approx([0.01 * (y**2).sum() / 6], rel=1e-12)
+    assert distributed.losses == pytest.approx(expected, rel=1e-12)
+    TimeDistributed(distributed, **F)(X.reshape(3, 2, 5, 3))
+    assert distributed.losses == pytest.approx([2 * expected[0]], rel=1e-12)
+
+
+def test_a_direction_s_activity_is_that_of_its_own_outputs():
+    layer = Bidirectional(LSTM(2, return_sequences=True, return_state=True, activity_regularizer="l2", **F))
+    layer(X)
+    for direction in (layer.forward_layer, layer.backward_layer):
+        outputs = direction(X)
+        assert direction.losses == pytest.approx([0.01 * (y**2).sum() / 6 for y in outputs], rel=1e-12)
+    assert layer.losses == layer.forward_layer.losses + layer.backward_layer.losses
+    assert len(layer.losses) == 6
+
+
+def test_a_cell_s_activity_is_refused():
+    cell = MUT1(2, activity_regularizer="l2", name="m")
+    expected = "RNN 'r': expected a cell without activity_regularizer, MUT1 'm' has one: give it to RNN"
+    for cells in (cell, [LSTMCell(3), cell]):
+        with pytest.raises(ValueError, match=expected):
+            RNN(cells, name="r")
+    with pytest.raises(TypeError, match="LSTMCell 'c': unknown argument 'activity_regularizer'"):
+        LSTMCell(2, activity_regularizer="l2", name="c")
+
+
 def test_a_shared_layer_s_activity_counts_at_each_call():
     a = Input((5, 3))
     shared = Dense(3, activity_regularizer="l2", **F)
@@ -132,7 +211,7 @@ def test_frozen_weights_have_no_penalty():
         (constraints.MaxNorm(0.5), lambda w: (np.linalg.norm(w, axis=0) <= 0.5 + 1e-6).all()),
         ("unit_norm", lambda w: np.allclose(np.linalg.norm(w, axis=0), 1)),
     ],
-    ids=str,
+    ids=["non_neg", "max_norm", "unit_norm"],
 )
 def test_constraints_hold_after_each_update(constraint, holds):
     model = Sequential(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fusedlstm.callbacks import Callback, EarlyStopping, LambdaCallback, TerminateOnNaN
-from fusedlstm.layers import LSTM, Dense, Dropout, Input
+from fusedlstm.layers import LSTM, BatchNormalization, Dense, Dropout, Input, TimeDistributed
 from fusedlstm.models import Sequential
 from fusedlstm.optimizers import SGD, Adam
 from fusedlstm.utils import set_random_seed
@@ -54,6 +54,57 @@ def test_one_step_is_the_gradient_step():
     assert made.train_on_batch(X, Y) == loss
     for old, gradient, new in zip(before, gradients, made.get_weights(), strict=True):
         np.testing.assert_allclose(new, old - np.float32(0.1) * gradient, rtol=1e-6, atol=1e-7)
+
+
+def with_state():
+    made = Sequential(
+        [
+            Input((5, 2), batch_size=20),
+            BatchNormalization(momentum=0.5),
+            LSTM(3, stateful=True, return_sequences=True),
+            Sequential([Input((5, 3)), BatchNormalization(momentum=0.5)]),
+            TimeDistributed(BatchNormalization(momentum=0.5)),
+            LSTM(2, stateful=True),
+            Dense(1),
+        ]
+    )
+    made.compile(SGD(0.1), "mse")
+    made.fit(X, Y, batch_size=20, shuffle=False, verbose=0)
+    return made
+
+
+def state_of(made):
+    lstms = [layer for layer in made.layers if isinstance(layer, LSTM)]
+    return [w.numpy() for w in made.weights] + [state.copy() for layer in lstms for state in layer.states]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_looking_at_gradients_changes_nothing(training):
+    made = with_state()
+    before = state_of(made)
+    first = made.compute_gradients(X, Y, training=training)
+    assert all(map(np.array_equal, before, state_of(made)))
+    again = made.compute_gradients(X, Y, training=training)
+    assert first[0] == again[0]
+    assert all(map(np.array_equal, first[1], again[1]))
+    with pytest.raises(ValueError, match="y does not fit"):
+        made.compute_gradients(X, np.ones((20, 7)), training=training)
+    assert all(map(np.array_equal, before, state_of(made)))
+
+
+def test_an_own_training_loop_does_what_fit_does():
+    set_random_seed(3)
+    fitted = with_state()
+    set_random_seed(3)
+    made = with_state()
+    fitted.fit(X, Y, batch_size=20, epochs=4, shuffle=False, verbose=0)
+    for _ in range(4):
+        _, gradients = made.compute_gradients(X, Y, update_state=True)
+        made.optimizer.apply(gradients, made.trainable_weights)
+    for a, b in zip(state_of(fitted), state_of(made), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="expected update_state to be True or False"):
+        made.compute_gradients(X, Y, update_state=1)
 
 
 def test_gradients_of_a_model_match_finite_differences():

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm.utils.custom_objects import class_name, find_custom
+
 Array = NDArray[Any]
 
 _EPSILON = 1e-7  # beside a norm that is divided by
@@ -167,7 +169,7 @@ def get(identifier: Any) -> Any:
 
 
 def _class(name: Any) -> type[Constraint]:
-    cls = _BY_NAME.get(name) or _CLASSES.get(name)
+    cls = find_custom(name, Constraint) or _BY_NAME.get(name) or _CLASSES.get(name)
     if cls is None:
         raise ValueError(f"unknown constraint {name!r}: expected one of {', '.join(map(repr, sorted(_BY_NAME)))}")
     return cls
@@ -179,7 +181,7 @@ def serialize(constraint: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(constraint, Constraint):
         raise TypeError(f"serialize: expected a Constraint, got {constraint!r}")
-    return {"class_name": type(constraint).__name__, "config": constraint.get_config()}
+    return {"class_name": class_name(type(constraint)), "config": constraint.get_config()}
 
 
 # Keras's second spelling of each class.

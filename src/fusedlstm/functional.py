@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,9 @@ class Model(Structured):
     -----
     A subclass may make layers in ``__init__`` and define ``call(self, inputs, training=None)``, which uses them,
     instead of giving inputs and outputs. `build`, or the first data, then calls it once, on symbolic tensors.
+
+    Masks go through the graph, through arithmetic (of two, a step has to be valid in both) and slices of steps too,
+    where Keras's end without a word.
 
     Examples
     --------
@@ -213,6 +216,19 @@ class Model(Structured):
         return get_config(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Model:
-        """A model from what `get_config` gave; no name in it is resolved outside the package's own layers."""
-        return from_config(cls, config)
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Model:
+        """A model from what `get_config` gave.
+
+        Parameters
+        ----------
+        config : dict
+        custom_objects : dict of str to class, optional
+            Layers that are not of this package, by the names of their classes. No other name is resolved, but for what
+            `utils.register_keras_serializable` registered.
+
+        Raises
+        ------
+        ValueError
+            If there is no class of a name.
+        """
+        return from_config(cls, config, custom_objects)

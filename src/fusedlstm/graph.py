@@ -21,6 +21,7 @@ class Call(NamedTuple):
     training: bool | None = None  # None: as the graph runs
     arguments: Mapping[str, Any] = {}  # what else the call was given
     listed: bool = False  # whether a single input goes in as a list
+    tensors: Mapping[str, int] = {}  # which of its further arguments are values
 
     @property
     def several(self) -> bool:
@@ -30,8 +31,9 @@ class Call(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether it is one value in, one out, and nothing else: nearly every call."""
-        special = self.several or self.states or self.masks or self.arguments or self.training is not None
-        return len(self.outputs) == 1 and not special and not self.layer.forwards_masks
+        special = self.several or self.states or self.masks or self.arguments or self.tensors
+        one = len(self.outputs) == 1 and self.training is None
+        return one and not special and not self.layer.forwards_masks
 
 
 def chain(layers: Sequence[Layer]) -> Graph:
@@ -130,7 +132,7 @@ class Graph:
     ) -> Backward | None:
         """One call of any kind; its outputs go into the lists, its backward comes back if it will be wanted."""
         layer: Any = call.layer
-        arguments = dict(call.arguments)
+        arguments = {**call.arguments, **{name: values[k] for name, k in call.tensors.items()}}
         xs = [values[k] for k in call.inputs]
         given = [value_masks[k] for k in call.inputs]
         for place, number in enumerate(call.masks):

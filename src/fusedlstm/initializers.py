@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fusedlstm.random import check_seed, next_seed
+from fusedlstm.utils.custom_objects import class_name, find_custom
 
 Array = NDArray[Any]
 Shape = int | Sequence[int]
@@ -402,7 +403,7 @@ def get(identifier: Any) -> Callable[..., Array] | None:
 
 
 def _class(name: Any) -> type[Initializer]:
-    cls = _BY_NAME.get(name) or _ALIASES.get(name)
+    cls = find_custom(name, Initializer) or _BY_NAME.get(name) or _ALIASES.get(name)
     if cls is None:
         raise ValueError(f"unknown initializer {name!r}: expected one of {', '.join(map(repr, sorted(_BY_NAME)))}")
     return cls
@@ -412,7 +413,7 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
     """``{"class_name": ..., "config": ...}``, from which `get` makes an equal initializer."""
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    return {"class_name": class_name(type(initializer)), "config": initializer.get_config()}
 
 
 # Keras's second spelling of each class.

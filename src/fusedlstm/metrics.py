@@ -150,6 +150,26 @@ class MeanMetricWrapper(Mean):
         super().update_state(self._fn(y_true, y_pred, **self._kwargs), sample_weight, mask)
 
 
+class _LossMetric(MeanMetricWrapper):
+    """The mean of a loss's values, which are one for each step where there are weights or a mask per step."""
+
+    direction = "down"
+
+    def __init__(self, loss: losses.Loss, name: str) -> None:
+        super().__init__(loss.call, name)
+        self._loss = loss
+
+    def update_state(  # type: ignore[override]
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> None:
+        """Count a batch; see `Metric.update_state`."""
+        Mean.update_state(self, self._loss.values(y_true, y_pred, sample_weight, mask), sample_weight, mask)
+
+
 def _aligned(owner: str, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     """Both as arrays of y_pred's shape: a last axis of 1 may be missing in either."""
     true, pred = np.asarray(y_true), np.asarray(y_pred)
@@ -292,14 +312,14 @@ _BY_NAME: dict[str, type[Metric]] = {
     "mae": MeanAbsoluteError,
     "MAE": MeanAbsoluteError,
 }
-_LOSSES: dict[str, Callable[..., Array]] = {
-    "binary_crossentropy": losses.binary_crossentropy,
-    "bce": losses.binary_crossentropy,
-    "BCE": losses.binary_crossentropy,
-    "categorical_crossentropy": losses.categorical_crossentropy,
-    "sparse_categorical_crossentropy": losses.sparse_categorical_crossentropy,
-    "huber": losses.huber,
-}
+_LOSSES = (
+    "binary_crossentropy",
+    "bce",
+    "BCE",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "huber",
+)
 
 
 def get(
@@ -336,9 +356,7 @@ def get(
         if identifier.lower() in ("accuracy", "acc"):
             return _accuracy(identifier, y_true_shape, y_pred_shape)
         if identifier in _LOSSES:
-            metric: Metric = MeanMetricWrapper(_LOSSES[identifier], identifier)
-            metric.direction = "down"
-            return metric
+            return _LossMetric(losses.get(identifier), identifier)
         metric = _class(identifier)()
         metric.name = identifier
         return metric
@@ -349,6 +367,8 @@ def get(
             raise TypeError(f"metric: {identifier.__name__} lacks methods")
         return identifier()
     if callable(identifier) and not isinstance(identifier, type):
+        if losses.is_function(identifier):
+            return _LossMetric(losses.get(identifier), identifier.__name__)
         return MeanMetricWrapper(identifier)
     raise TypeError(f"metric: expected a name, a Metric or a function, got {identifier!r}")
 

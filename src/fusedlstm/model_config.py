@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.input import InputLayer
 from fusedlstm.symbolic import Node, SymbolicTensor, record
+from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 if TYPE_CHECKING:
     from fusedlstm.functional import Model
@@ -42,7 +43,7 @@ def layer_configs(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     entries = []
     with _outermost(_written) as known:
         for layer in layers:
-            entry: dict[str, Any] = {"class_name": type(layer).__name__, "number": len(known)}
+            entry: dict[str, Any] = {"class_name": class_name(type(layer)), "number": len(known)}
             if id(layer) in known:
                 entry["number"] = known[id(layer)][0]
             else:
@@ -52,16 +53,20 @@ def layer_configs(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     return entries
 
 
-def make_layers(owner: str, entries: Sequence[dict[str, Any]]) -> list[Layer]:
-    """Layers and models of the package with new weights; a name is not looked for anywhere else.
+def make_layers(
+    owner: str, entries: Sequence[dict[str, Any]], custom_objects: Mapping[str, Any] | None = None
+) -> list[Layer]:
+    """Layers and models with new weights: of the package, of `custom_objects`, or registered.
 
     Raises
     ------
     ValueError
-        If the package has no class of a name.
+        If there is no class of a name; it is not looked for anywhere else.
+    TypeError
+        If an own class's `get_config` does not give the arguments that it needs.
     """
     made = []
-    with _outermost(_read) as known:
+    with _outermost(_read) as known, custom_object_scope(custom_objects):
         for entry in entries:
             number = entry.get("number", object())  # one without a number is shared with no other
             if number not in known:
@@ -70,17 +75,40 @@ def make_layers(owner: str, entries: Sequence[dict[str, Any]]) -> list[Layer]:
     return made
 
 
+def owner_of(cls: type[Layer], config: Mapping[str, Any]) -> str:
+    """How errors call the layer that a config is of."""
+    return f"{cls.__name__} '{config['name']}'" if "name" in config else cls.__name__
+
+
 def _make(owner: str, entry: dict[str, Any]) -> Layer:
     from fusedlstm import layers, models
     from fusedlstm.layers import operations
 
     name = entry["class_name"]
+    own = find_custom(name, Layer)
+    if own is not None:
+        try:
+            mine: Layer = own.from_config(entry["config"])
+        except TypeError as error:
+            raise TypeError(
+                f"{owner}: {name} cannot be made from its config, its get_config has to give the arguments of its "
+                f"class: {error}"
+            ) from error
+        return mine
     known = {**vars(operations), **{n: getattr(layers, n) for n in layers.__all__}, **vars(models)}
     found = known.get(name)
     if not (isinstance(found, type) and issubclass(found, Layer)):
-        raise ValueError(f"{owner}: unknown layer class {name!r}")
+        raise ValueError(
+            f"{owner}: unknown layer class {name!r}: a subclass of Layer goes into custom_objects={{{name!r}: ...}}"
+        )
     made: Layer = found.from_config(entry["config"])
     return made
+
+
+def _model() -> type[Model]:
+    from fusedlstm.functional import Model
+
+    return Model
 
 
 def get_config(model: Model) -> dict[str, Any]:
@@ -116,6 +144,7 @@ def get_config(model: Model) -> dict[str, Any]:
                 "listed": node.listed,
                 "states": [place(tensor) for tensor in node.states],
                 "masks": [place(tensor) for tensor in node.masks],
+                "tensors": {name: place(tensor) for name, tensor in node.tensors.items()},
                 "training": node.training,
                 "arguments": node.arguments,
             }
@@ -126,10 +155,15 @@ def get_config(model: Model) -> dict[str, Any]:
     }
 
 
-def from_config(cls: type[Model], config: dict[str, Any]) -> Model:
+def from_config(cls: type[Model], config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Model:
     """The inverse of `get_config`."""
-    owner = f"{cls.__name__} '{config.get('name')}'"
-    layers = {layer.name: layer for layer in make_layers(owner, config["layers"])}
+    owner = owner_of(cls, config)
+    if "calls" not in config:  # of a subclass that gives its own arguments
+        with custom_object_scope(custom_objects):
+            return cls(**config)
+    if cls.__init__ is not _model().__init__:
+        raise TypeError(f"{owner}: expected get_config to give the arguments of {cls.__name__}, got those of Model")
+    layers = {layer.name: layer for layer in make_layers(owner, config["layers"], custom_objects)}
     nodes: list[Node] = []
 
     def tensor(place: Any) -> Any:
@@ -147,7 +181,7 @@ def from_config(cls: type[Model], config: dict[str, Any]) -> Model:
     for call in config["calls"]:
         layer = layers[call["layer"]]
         inputs = [tensor(place) for place in call["inputs"]]
-        arguments = dict(call["arguments"])
+        arguments = {**call["arguments"], **{name: tensor(place) for name, place in call["tensors"].items()}}
         if call["states"]:
             arguments["initial_state"] = [tensor(place) for place in call["states"]]
         masks = [tensor(place) for place in call["masks"]] or None

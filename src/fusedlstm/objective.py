@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ class Output:
         self.identifiers = [(item, False) for item in plain] + [(item, True) for item in weighted]
         self.metrics: list[tuple[metrics.Metric, bool]] | None = None
         self.names: list[str] = []
+        self._takes_mask: list[bool] = []
         self.loss_sum = 0.0
 
     def prepare(self, owner: str, y: Array | None, y_pred: Array, weight: Array | None) -> None:
@@ -83,14 +85,20 @@ class Output:
                     raise ValueError(f"{owner}: expected metrics of different names, got {name!r} twice")
                 names.append(name)
             self.metrics, self.names = made, names
+            # A user's own metric may have Keras's signature: y_true, y_pred, sample_weight.
+            self._takes_mask = ["mask" in inspect.signature(metric.update_state).parameters for metric, _ in made]
 
     def judge(self, y: Array, y_pred: Array, weight: Array | None, mask: Array | None) -> None:
-        """Take a batch into the metrics."""
-        for metric, weighted in self.metrics or ():
+        """Take a batch into the metrics; what is masked does not count in any, with or without the sample weights."""
+        for (metric, weighted), takes_mask in zip(self.metrics or (), self._takes_mask, strict=True):
             used = weight if weighted else None
-            if mask is not None:
-                used = mask.astype(y_pred.dtype) if used is None else mask * used.reshape(len(used), -1)
-            metric.update_state(y, y_pred, used)
+            if mask is None:
+                metric.update_state(y, y_pred, used)
+            elif takes_mask:
+                metric.update_state(y, y_pred, used, mask)
+            else:
+                given = mask.astype(y_pred.dtype) if used is None else mask * used.reshape(len(used), -1)
+                metric.update_state(y, y_pred, given)
 
 
 class Objective:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm.utils.custom_objects import class_name, find_custom
+
 Array = NDArray[Any]
 
 _EPSILON = 1e-7  # the least norm that a row is divided by
@@ -195,7 +197,7 @@ def get(identifier: Any) -> Regularizer | None:
 
 
 def _class(name: Any) -> type[Regularizer]:
-    cls = _BY_NAME.get(name) or _CLASSES.get(name)
+    cls = find_custom(name, Regularizer) or _BY_NAME.get(name) or _CLASSES.get(name)
     if cls is None:
         raise ValueError(f"unknown regularizer {name!r}: expected one of {', '.join(map(repr, sorted(_BY_NAME)))}")
     return cls
@@ -207,7 +209,7 @@ def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
         return None
     if not isinstance(regularizer, Regularizer):
         raise TypeError(f"serialize: expected a Regularizer, got {regularizer!r}")
-    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
+    return {"class_name": class_name(type(regularizer)), "config": regularizer.get_config()}
 
 
 # Keras's second spelling of each class.

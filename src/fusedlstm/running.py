@@ -77,6 +77,11 @@ class Runner(Layer):
         ------
         ValueError, TypeError
             For an optimizer, loss or metric that does not exist; nothing is changed.
+
+        Notes
+        -----
+        Steps that the outputs' mask leaves out count neither in the loss nor in any metric, with or without the sample
+        weights. Keras agrees, but counts them in RootMeanSquaredError, and on JAX in every metric of `fit`.
         """
         chosen = self.find(optimizers.get, "optimizer", optimizer)
         names = [place.name for place in self.spec().outputs]

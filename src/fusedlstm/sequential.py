@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusedlstm.data import Place, Spec
@@ -229,10 +229,10 @@ class Sequential(Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """A model from what `get_config` gave; no name in it is resolved outside the package's own layers."""
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+        """A model from what `get_config` gave; see `Model.from_config`."""
         model = cls(name=config.get("name"), trainable=config.get("trainable", True))
-        for layer in make_layers(model.label, config["layers"]):
+        for layer in make_layers(model.label, config["layers"], custom_objects):
             model._append(layer)
         if config.get("build_input_shape") is not None:
             model.build(config["build_input_shape"])

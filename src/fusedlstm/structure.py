@@ -237,7 +237,12 @@ class Structured(Trainer):
         return shapes
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Shape of the outputs, a list if there are several, for inputs of this shape, or a list of shapes."""
+        """Shape of the outputs, a list if there are several, for inputs of this shape, or a list of shapes.
+
+        A subclass's ``call`` is traced for it.
+        """
+        if not self.built and self.call is not None:
+            self.build(input_shape)
         shapes = self.graph.output_shapes(self._check_shapes(input_shape))
         return shapes[0] if len(shapes) == 1 else shapes
 

@@ -45,10 +45,12 @@ class Node:
         Given with the call; None: as the model runs.
     arguments : mapping
         What else was given with the call.
+    tensors : mapping of str to SymbolicTensor
+        Those of the further arguments that are symbolic.
     outputs : tuple of SymbolicTensor
     """
 
-    __slots__ = ("arguments", "inputs", "layer", "listed", "masks", "outputs", "states", "training")
+    __slots__ = ("arguments", "inputs", "layer", "listed", "masks", "outputs", "states", "tensors", "training")
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Node:
         masks: tuple[SymbolicTensor | None, ...] = (),
         training: bool | None = None,
         arguments: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, SymbolicTensor] | None = None,
     ) -> None:
         self.layer = layer
         self.inputs = inputs
@@ -67,12 +70,19 @@ class Node:
         self.masks = masks
         self.training = training
         self.arguments = dict(arguments or {})
+        self.tensors = dict(tensors or {})
         self.outputs: tuple[SymbolicTensor, ...] = ()
+
+    @property
+    def taken(self) -> list[SymbolicTensor]:
+        """Everything symbolic that it was given, in the order of its arguments."""
+        every = (*self.inputs, *self.states, *self.masks, *self.tensors.values())
+        return [tensor for tensor in every if tensor is not None]
 
     @property
     def parents(self) -> list[Node]:
         """The calls that it takes something from, in the order of its arguments."""
-        return [tensor.node for tensor in (*self.inputs, *self.states, *self.masks) if tensor is not None]
+        return [tensor.node for tensor in self.taken]
 
 
 class SymbolicTensor:
@@ -248,14 +258,17 @@ def record(layer: Layer, inputs: Any, training: Any, mask: Any, arguments: Mappi
     Raises
     ------
     TypeError
-        If symbolic tensors and arrays are mixed.
+        If symbolic tensors and arrays are mixed, or a mask is not of bool.
     ValueError
         By the layer, if its inputs' shapes do not fit.
     """
     states = arguments.get("initial_state")
     arguments = {name: value for name, value in arguments.items() if name != "initial_state"}
+    tensors: dict[str, SymbolicTensor] = {}
     for name, value in arguments.items():
-        if is_symbolic(value):
+        if isinstance(value, SymbolicTensor) and name in layer.mask_arguments:
+            tensors[name] = value
+        elif is_symbolic(value):
             raise TypeError(f"{layer.label}: expected {name} to be a plain value, got a symbolic tensor")
     listed = isinstance(inputs, list | tuple)
     given = tuple(_all_symbolic(layer, "inputs", inputs if listed else [inputs]))
@@ -266,8 +279,15 @@ def record(layer: Layer, inputs: Any, training: Any, mask: Any, arguments: Mappi
         masks = tuple(_all_symbolic(layer, "mask", each, optional=True))
         if len(masks) != len(given):
             raise ValueError(f"{layer.label}: expected a mask for each of {len(given)} inputs, got {len(masks)}")
+    for name, value in [*(("mask", m) for m in masks), *tensors.items()]:
+        if value is not None and value.dtype.kind not in "biu":
+            raise TypeError(
+                f"{layer.label}: expected {name} to be of bool, got a symbolic tensor of {value.dtype}: "
+                "Input(..., dtype='bool')"
+            )
     follows = training is None or training is FOLLOWING
-    node = Node(layer, given, listed, state, masks, None if follows else bool(training), arguments)
+    plain = {name: value for name, value in arguments.items() if name not in tensors}
+    node = Node(layer, given, listed, state, masks, None if follows else bool(training), plain, tensors)
     shapes: Any = [tensor.shape for tensor in given] if listed else given[0].shape
     result = layer.call_shape(shapes, [tensor.shape for tensor in state], arguments)
     if not layer.built:

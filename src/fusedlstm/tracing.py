@@ -62,6 +62,7 @@ class Traced:
                     node.training,
                     node.arguments,
                     node.listed,
+                    {name: numbers[id(tensor)] for name, tensor in node.tensors.items()},
                 )
             )
         self.graph = Graph(calls, tuple(range(len(inputs))), tuple(numbers[id(tensor)] for tensor in outputs))
@@ -74,9 +75,6 @@ class Traced:
         order: list[Node] = []
         found: dict[int, int] = {}
         done: set[int] = set()
-
-        def needed(node: Node) -> Iterator[SymbolicTensor]:
-            return (t for t in (*node.inputs, *node.states, *node.masks) if t is not None)
 
         for output in outputs:
             # Own stack: a chain of layers may be longer than Python's.
@@ -95,7 +93,7 @@ class Traced:
                     if id(node) not in done and (is_input or id(waiting) not in known):
                         done.add(id(node))
                         found.setdefault(id(node.layer), len(found))
-                        stack.append((node, needed(node)))
+                        stack.append((node, iter(node.taken)))
                 if not stack:
                     break
                 waiting = next(stack[-1][1], None)

@@ -205,16 +205,19 @@ class Trainer(Runner):
         return objective.logs() if return_dict else self._result(objective)
 
     def compute_gradients(
-        self, x: Any, y: Any, sample_weight: Any = None, training: bool = True
+        self, x: Any, y: Any, sample_weight: Any = None, training: bool = True, update_state: bool = False
     ) -> tuple[float, list[Array]]:
-        """The loss on a batch and its gradients; nothing is changed. For gradient checks and own training loops.
+        """The loss on a batch and its gradients. For gradient checks and own training loops.
 
         Parameters
         ----------
         x, y, sample_weight : array
             As in `fit`.
         training : bool
-            Whether Dropout is at work.
+            Whether Dropout is at work, and BatchNormalization uses the batch's moments.
+        update_state : bool
+            Whether moving statistics and the states of stateful layers follow the batch, as they do in `fit`; if not,
+            the model stays as it was.
 
         Returns
         -------
@@ -234,12 +237,17 @@ class Trainer(Runner):
         self._require_rows(batch)
         self._ready(batch, objective)
         objective.reset()
-        kept = [(layer, layer.states) for layer in self.all_layers() if layer.stateful]
+        layers = [] if self.boolean("update_state", update_state) else self.all_layers()
+        states = [(layer, layer.states) for layer in layers if layer.stateful]
+        statistics = [(v, v.version, v.numpy()) for layer in layers for v in layer._weights if not v.trainable]
         try:
             self._gradients(batch, objective, training)
         finally:
-            for layer, states in kept:
-                layer.states = states
+            for layer, state in states:
+                layer.states = state
+            for variable, version, value in statistics:
+                if variable.version != version:
+                    variable.assign(value)
         return objective.values()[0], self.gradients
 
     def _gradients(self, batch: Batch, objective: Objective, training: bool) -> None:

@@ -542,7 +542,7 @@ CALLS = {
     "time distributed config": (
         lambda: TimeDistributed.from_config({"layer": {"class_name": "os", "config": {}}}),
         ValueError,
-        "TimeDistributed: unknown layer class 'os'",
+        "TimeDistributed: unknown layer class 'os': a subclass of Layer goes into custom_objects={'os': ...}",
     ),
 }
 

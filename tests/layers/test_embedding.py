@@ -47,6 +47,8 @@ def test_starts_from_given_weights():
     for weights in (table, [table]):
         layer = Embedding(5, 2, weights=weights, input_length=3)
         np.testing.assert_array_equal(layer(IDS), table[IDS])
+        layer.build((None, 3))
+        np.testing.assert_array_equal(layer(IDS), table[IDS])
 
 
 def test_rows_that_were_not_used_have_no_gradient():

@@ -22,6 +22,7 @@ from fusedlstm.layers import (
     SimpleRNNCell,
     StackedRNNCells,
 )
+from fusedlstm.layers.cells import flat_states
 from fusedlstm.models import Model, Sequential
 
 MASK = np.array([[True, True, False, True], [False, False, True, True], [False] * 4])
@@ -341,3 +342,28 @@ def test_backward_twice() -> None:
     backward(outputs)
     with pytest.raises(RuntimeError, match="RNN 'r': backward was already called"):
         backward(outputs)
+
+
+class Started(Leaky):
+    """A cell that does not start from zeros."""
+
+    def get_initial_state(self, batch_size):
+        return np.ones((batch_size, self.state_size))
+
+
+@pytest.mark.filterwarnings("ignore:.*is run step by step in Python")
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (lambda: LSTMCell(2), [(3, 2), (3, 2)]),
+        (lambda: [LSTMCell(2), GRUCell(4)], [(3, 2), (3, 2), (3, 4)]),
+        (lambda: Leaky(2), [(3, 2)]),
+        (lambda: Started(2), [(3, 2)]),
+    ],
+)
+def test_a_call_starts_from_the_states_that_the_layer_says(rng, make, shapes) -> None:
+    layer, x = RNN(make()), rng.normal(size=(3, 5, 4)).astype("float32")
+    states = layer.get_initial_state(3)
+    assert [state.shape for state in flat_states(states)] == shapes
+    np.testing.assert_array_equal(layer(x, initial_state=states), layer(x))
+    assert not np.allclose(layer(x, initial_state=[s + 1 for s in flat_states(states)]), layer(x))

@@ -84,6 +84,7 @@ def test_masks():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(TimeDistributed(Conv1D(2, 3)).compute_mask(x, STEPS), STEPS)
+        np.testing.assert_array_equal(TimeDistributed(Flatten()).compute_mask(x[..., 0], STEPS), STEPS)
 
 
 def test_trainable_is_the_inner_layer_s_too():

@@ -57,18 +57,29 @@ def test_keras(name, options, go_backwards, return_sequences, masked):
             np.testing.assert_allclose(a, keras.ops.convert_to_numpy(b), rtol=5e-5, atol=5e-5)
 
 
+@pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", ["gru", "simple_rnn"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (6, 20, 30, 50), (33, 7, 5, 16), (2, 3, 4, 129)], ids=str)
-def test_pytorch(cell, shape, dtype):
-    """With PyTorch's weights: rows r z n there, columns z r h here."""
+def test_pytorch(cell, shape, dtype, ragged):
+    """With PyTorch's weights: rows r z n there, columns z r h here. A packed sequence there is a mask here."""
     batch, steps, inputs, units = shape
     torch.manual_seed(0)
     kind = torch.nn.GRU if cell == "gru" else torch.nn.RNN
     layer = kind(inputs, units, batch_first=True, dtype=getattr(torch, dtype))
     x = torch.randn(batch, steps, inputs, dtype=getattr(torch, dtype), requires_grad=True)
     h0 = torch.randn(1, batch, units, dtype=getattr(torch, dtype), requires_grad=True)
-    y, h = layer(x, h0)
+    mask = None
+    if ragged:
+        lengths = RNG.integers(1, steps + 1, batch)
+        mask = np.arange(steps) < lengths[:, None]
+        packed_x = torch.nn.utils.rnn.pack_padded_sequence(
+            x, torch.as_tensor(lengths), batch_first=True, enforce_sorted=False
+        )
+        y, h = layer(packed_x, h0)
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=steps)
+    else:
+        y, h = layer(x, h0)
     d_y, d_h = torch.randn_like(y), torch.randn_like(h)
     ((y * d_y).sum() + (h * d_h).sum()).backward()
 
@@ -87,8 +98,9 @@ def test_pytorch(cell, shape, dtype):
         columns(layer.weight_ih_l0), columns(layer.weight_hh_l0), bias(layer.bias_ih_l0, layer.bias_hh_l0), True
     )
     got_y, got_h, saved = getattr(c, f"{cell}_forward")(
-        x.detach().numpy(), packed, h0=h0.detach().numpy()[0], return_sequences=True, training=True
-    )
+        x.detach().numpy(), packed, h0=h0.detach().numpy()[0], mask=mask, return_sequences=True,
+        zero_output_for_mask=True, training=True,
+    )  # fmt: skip
     got = getattr(c, f"{cell}_backward")(saved, d_y.numpy(), d_h.numpy()[0])
     d_bias = bias(layer.bias_ih_l0.grad, layer.bias_hh_l0.grad)
     if cell == "simple_rnn":
@@ -97,6 +109,7 @@ def test_pytorch(cell, shape, dtype):
         y.detach().numpy(), h.detach().numpy()[0], x.grad.numpy(), columns(layer.weight_ih_l0.grad),
         columns(layer.weight_hh_l0.grad), d_bias, h0.grad.numpy()[0],
     ]  # fmt: skip
-    for a, b in zip([got_y, got_h, *got], want, strict=True):
+    ours = [got_y, got_h, got.d_x, got.d_kernel, got.d_recurrent, got.d_bias, got.d_h0]
+    for a, b in zip(ours, want, strict=True):
         scale = max(1.0, float(np.abs(b).max()))
         np.testing.assert_allclose(a, b, rtol=0, atol=(3e-5 if dtype == "float32" else 1e-12) * scale)

@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "torch")
 import keras
 import numpy as np
-from functional_models import MODELS, X, Z, assert_same, measure
+from functional_models import MODELS, PADDED, X, Z, assert_same, measure
 
 from fusedlstm import layers, models, optimizers
 
@@ -77,6 +77,29 @@ def test_random_graphs(seed) -> None:
     assert_same(got, want)
 
 
+def test_a_symbolic_attention_mask() -> None:
+    def make(library, module):
+        a, allowed = library.Input((5, 3), name="a"), library.Input((5, 5), dtype="bool", name="allowed")
+        attend = library.MultiHeadAttention(2, 4)
+        h = attend(a, library.Masking()(a), attention_mask=allowed, use_causal_mask=True)
+        y = attend(h, h, attention_mask=allowed)  # without the scores: Keras's graph loses them
+        return module.Model([a, allowed], library.Dense(2)(y))
+
+    ours, theirs = make(layers, models), make(keras.layers, keras)
+    ours.set_weights(theirs.get_weights())
+    allowed = np.random.default_rng(0).uniform(size=(6, 5, 5)) < 0.6
+    allowed[:, :, 0] = True  # Keras attends to everything where nothing is left
+    x, y = [PADDED, allowed], np.ones((6, 5, 2), "float32")
+    found = []
+    for model, library in ((ours, optimizers), (theirs, keras.optimizers)):
+        model.compile(library.SGD(0.1), "mse")
+        predicted = numbers(model.predict(x, verbose=0))
+        history = model.fit(x, y, batch_size=6, epochs=3, verbose=0).history
+        found.append([predicted, history["loss"], *map(numbers, model.get_weights())])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=2e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("trainable", [False, True])
 def test_penalties_of_frozen_layers(trainable) -> None:
     results = []
@@ -88,6 +111,40 @@ def test_penalties_of_frozen_layers(trainable) -> None:
         x = np.ones((4, 3), "float32")
         results.append((float(model.evaluate(x, np.zeros((4, 2)), verbose=0)), len(model.losses)))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+
+
+def directions(library, module):
+    return [
+        library.Bidirectional(library.LSTM(3, return_sequences=True, activity_regularizer="l1"), merge_mode="mul"),
+        library.Bidirectional(library.GRU(2), activity_regularizer="l2"),
+    ]
+
+
+def stack(library, module):
+    return [library.RNN([library.LSTMCell(3), library.GRUCell(2)], activity_regularizer="l2", return_sequences=True)]
+
+
+def steps(library, module):
+    # Not of a layer alone: with that, Keras's TimeDistributed leaves the penalty out.
+    return [library.TimeDistributed(module.Sequential([library.Dense(2, activity_regularizer="l2")]))]
+
+
+@pytest.mark.parametrize("make", [directions, stack, steps], ids=lambda make: make.__name__)
+def test_activity_of_inner_layers(make) -> None:
+    ours, theirs = (
+        module.Sequential([library.Input((5, 3)), *make(library, module)])
+        for library, module in ((layers, models), (keras.layers, keras))
+    )
+    ours.set_weights(theirs.get_weights())
+    y = ours.predict(X, verbose=0)
+    found = []
+    for model in (ours, theirs):
+        model.compile("sgd", "mse")
+        found.append([float(model.evaluate(X, y, verbose=0)), float(model.train_on_batch(X, y))])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0][0] > 1e-4
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
 
 
 def test_stateful() -> None:

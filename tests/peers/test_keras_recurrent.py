@@ -70,6 +70,55 @@ def test_bidirectional_states(name) -> None:
     compare(ours, theirs, initial_state=[RNG.normal(size=(3, 3)).astype("float32") for _ in range(count)])
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "Bidirectional"])
+def test_states_and_mask_by_place(name) -> None:
+    def made(module):
+        if name in ("LSTM", "GRU"):
+            return getattr(module, name)(3)
+        return module.RNN(module.LSTMCell(3)) if name == "RNN" else module.Bidirectional(module.GRU(3))
+
+    states = [RNG.normal(size=(3, 3)).astype("float32") for _ in range(1 if name == "GRU" else 2)]
+    ours, theirs = made(layers), made(keras.layers)
+    ours.build(X.shape)
+    theirs.build(X.shape)
+    theirs.set_weights(ours.get_weights())
+    for a, b in zip(flat(ours(X, states, MASK)), flat(theirs(X, states, MASK)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=5e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"unit_forget_bias": False}], ids=str)
+@pytest.mark.parametrize("bias", ["zeros", "ones", {"class_name": "Constant", "config": {"value": 0.5}}], ids=str)
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_fresh_biases(name, bias, options) -> None:
+    found = []
+    for module in (layers, keras.layers):
+        layer = getattr(module, name)(3, bias_initializer=bias, **options)
+        layer.build((None, 5, 4) if name == "LSTM" else (None, 4))
+        found.append(layer.get_weights()[2])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"])
+def test_stateful(name, backwards) -> None:
+    def made(module):
+        if name == "Bidirectional":
+            return module.Bidirectional(module.LSTM(3, stateful=True, return_sequences=backwards))
+        if name == "RNN":  # not over a list of cells: Keras's fails
+            return module.RNN(module.LSTMCell(3), stateful=True, go_backwards=backwards)
+        return getattr(module, name)(3, stateful=True, go_backwards=backwards)
+
+    ours, theirs = made(layers), made(keras.layers)
+    ours.build(X.shape)
+    theirs.build(X.shape)
+    theirs.set_weights(ours.get_weights())
+    for step in range(4):
+        np.testing.assert_allclose(ours(X), flat(theirs(X))[0], rtol=5e-5, atol=5e-6, err_msg=f"call {step}")
+        if step == 1:
+            ours.reset_state()
+            theirs.reset_state()
+
+
 @pytest.mark.parametrize("mask", [None, MASK], ids=["plain", "masked"])
 @pytest.mark.parametrize("flags", [*FLAGS, {"go_backwards": True, "zero_output_for_mask": True}], ids=str)
 @pytest.mark.parametrize("cells", [["LSTM"], ["GRU"], ["SimpleRNN"], ["LSTM", "GRU", "SimpleRNN"]], ids="+".join)

@@ -36,6 +36,7 @@ from fusedlstm.layers.pooling import AveragePooling1D, GlobalAveragePooling1D, G
 from fusedlstm.layers.regularization import GaussianNoise, SpatialDropout1D
 from fusedlstm.layers.reshape import Permute, RepeatVector, Reshape
 from fusedlstm.layers.rnn import RNN
+from fusedlstm.layers.serialization import deserialize, serialize
 from fusedlstm.layers.simple import Activation, Dropout, Flatten
 from fusedlstm.layers.simple_rnn import SimpleRNN
 from fusedlstm.layers.time_distributed import TimeDistributed
@@ -91,9 +92,11 @@ __all__ = [
     "add",
     "average",
     "concatenate",
+    "deserialize",
     "dot",
     "maximum",
     "minimum",
     "multiply",
+    "serialize",
     "subtract",
 ]

@@ -132,6 +132,8 @@ class Softmax(Layer):
     ones. What it excludes becomes 0, everything if nothing is left to add up.
     """
 
+    mask_is_second = True
+
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         axes: list[Any] = list(axis) if isinstance(axis, list | tuple) else [axis]

@@ -71,6 +71,7 @@ class Attention(SeveralInputs):
     ``return_attention_scores=True`` gives the list ``[outputs, weights]``, weights (B,Tq,Tv).
     """
 
+    mask_is_second = True
     least, most = 2, 3
     call_arguments = ("return_attention_scores", "use_causal_mask")
 

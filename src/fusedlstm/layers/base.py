@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from fusedlstm.layers.checks import (
     show_shape,
 )
 from fusedlstm.layers.weights import Weighted
-from fusedlstm.symbolic import Node, SymbolicTensor, is_symbolic, record
+from fusedlstm.symbolic import FOLLOWING, Node, SymbolicTensor, is_symbolic, record
 
 __all__ = [
     "FLOATS",
@@ -35,6 +37,20 @@ __all__ = [
 
 #: Takes the gradient of the outputs, returns that of the inputs.
 Backward = Callable[[Any], Any]
+
+
+# How many rows of what a layer gets are the steps of one sample.
+_rows_per_sample: ContextVar[int] = ContextVar("rows_per_sample", default=1)
+
+
+@contextmanager
+def steps_as_rows(steps: int) -> Iterator[None]:
+    """While layers run on the steps of samples as rows: penalties are divided by the number of samples all the same."""
+    token = _rows_per_sample.set(_rows_per_sample.get() * max(steps, 1))
+    try:
+        yield
+    finally:
+        _rows_per_sample.reset(token)
 
 
 class Layer(Weighted):
@@ -79,9 +95,13 @@ class Layer(Weighted):
 
     #: What `layer(x, ...)` takes besides training and mask.
     call_arguments: tuple[str, ...] = ()
+    #: Which of them are masks, and may be symbolic tensors.
+    mask_arguments: tuple[str, ...] = ()
+    #: Whether the mask may stand second in a call, as in Keras; after it, or the initial state, training has a name.
+    mask_is_second = False
     #: Whether `compute_mask` may return a mask where none came in.
     makes_mask = False
-    #: Whether it has `forward_masked`, which returns the outputs' masks along with them: models.
+    #: Whether to ask `forward_masked`, which returns the outputs' masks along with them: models, layers with ``call``.
     forwards_masks = False
     #: Whether inputs of integers are left as they are.
     takes_integers = False
@@ -89,10 +109,24 @@ class Layer(Weighted):
     stateful = False
     #: That state, None after `reset_state`.
     states: Any = None
+    #: Whether any layer was ever made with an `activity_regularizer`; if not, no call looks for old penalties.
+    penalized = False
     #: Attributes that copies and pickles start without, as None: what is made anew when it is missing.
     caches: tuple[str, ...] = ()
     #: Instead of the class's name in automatic names.
     automatic_stem: str | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "call" not in vars(cls) or "forward" in vars(cls):
+            return
+        if cls.forward is Layer.forward:
+            cls.forwards_masks = True
+        elif not any(hasattr(base, "call") for base in cls.__bases__):
+            raise TypeError(
+                f"{cls.__name__}: defines call, but inherits forward, which is what runs: define forward, or a "
+                "subclass of Layer that holds the other layer"
+            )
 
     def __init__(
         self,
@@ -115,6 +149,8 @@ class Layer(Weighted):
         self.activity_regularizer: regularizers.Regularizer | None = self.regularizer(
             "activity_regularizer", activity_regularizer
         )
+        if self.activity_regularizer is not None:
+            Layer.penalized = True
         self.dtype = self._check_dtype(dtype)
         super().__init__(self.boolean("trainable", trainable))
         self.gradients: list[Array] = []
@@ -202,7 +238,7 @@ class Layer(Weighted):
         state_shapes : sequence of tuple
             Of the arrays of ``initial_state=``, flat.
         arguments : mapping
-            The others of `call_arguments` that were given.
+            The others of `call_arguments` that were given; symbolic tensors among them when the call is recorded.
         """
         return self.compute_output_shape(input_shape)
 
@@ -244,7 +280,7 @@ class Layer(Weighted):
         assert self.activity_regularizer is not None
         gradients = []
         for output in outputs if isinstance(outputs, list) else [outputs]:
-            rows = max(len(output), 1)
+            rows = max(len(output), 1) / _rows_per_sample.get()
             value, gradient = self.activity_regularizer.value_and_gradient(output)
             self.activity_losses.append(value / rows)
             gradients.append(gradient / output.dtype.type(rows))
@@ -300,22 +336,47 @@ class Layer(Weighted):
         if getattr(self, "call", None) is None:
             raise TypeError(f"{self.label}: a subclass of Layer has to define forward, or call")
         keep = training if need_backward is None else need_backward
-        return forward_of_call(self, inputs, training, mask, keep, need_d_inputs)
+        outputs, _, backward = forward_of_call(self, inputs, training, mask, keep, need_d_inputs)
+        return outputs, backward
+
+    def forward_masked(
+        self, inputs: Any, training: bool, mask: Any, need_backward: bool, need_d_inputs: bool
+    ) -> tuple[Any, Any, Backward | None]:
+        """As `forward`, with the outputs' mask, or list of masks, in the middle; where `forwards_masks`."""
+        return forward_of_call(self, inputs, training, mask, need_backward, need_d_inputs)
 
     def __call__(self, inputs: Any, training: Any = None, mask: Any = None, **arguments: Any) -> Any:
-        """The outputs for an array, the layer being built on first use; or for symbolic tensors, symbolic ones."""
+        """The outputs for an array, the layer being built on first use; or for symbolic tensors, symbolic ones.
+
+        Where Keras has it so, an initial state or a mask may stand in the place of training.
+        """
         for name in arguments:
             if name not in self.call_arguments:
                 raise TypeError(f"{self.label}: unknown argument {name!r}")
+        if training is not None and type(training) is not bool:
+            training, mask, arguments = self._second(training, mask, arguments)
         if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
             inputs, arguments = self._split_states(inputs, arguments)
         if is_symbolic(inputs):
             return record(self, inputs, training, mask, arguments)
+        if Layer.penalized:
+            for layer in self.all_layers():
+                layer.activity_losses.clear()
         outputs, _ = self.forward(inputs, bool(training), mask, need_backward=False, **arguments)
         if self.activity_regularizer is not None:
-            self.activity_losses.clear()
             self.penalize(outputs, None)
         return outputs
+
+    def _second(self, given: Any, mask: Any, arguments: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        """training, mask and the other arguments, when something else than True or False came in training's place."""
+        if given is FOLLOWING or isinstance(given, int | np.integer | np.bool_):
+            return given, mask, arguments
+        if isinstance(given, list | tuple | np.ndarray | SymbolicTensor):
+            if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
+                return None, mask, {**arguments, "initial_state": given}
+            if self.mask_is_second and mask is None:
+                return None, given, arguments
+        raise TypeError(f"{self.label}: expected training to be True, False or None, got {given!r}")
 
     @staticmethod
     def _split_states(inputs: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

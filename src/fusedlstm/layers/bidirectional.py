@@ -324,10 +324,12 @@ class Bidirectional(Layer):
         return {**config, "merge_mode": self.merge_mode}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Bidirectional:
-        """A layer from what `get_config` gave, the inner ones of this package."""
-        from fusedlstm.model_config import make_layers
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Bidirectional:
+        """A layer from what `get_config` gave; `custom_objects` has, by their names, classes not of this package."""
+        from fusedlstm.model_config import make_layers, owner_of
 
         rest = {name: value for name, value in config.items() if name not in ("layer", "backward_layer")}
-        layer, backward_layer = make_layers(cls.__name__, [config["layer"], config["backward_layer"]])
+        layer, backward_layer = make_layers(
+            owner_of(cls, config), [config["layer"], config["backward_layer"]], custom_objects
+        )
         return cls(layer, backward_layer=backward_layer, **rest)

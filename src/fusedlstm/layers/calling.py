@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.layers.checks import Array, Shape, real_array
+from fusedlstm.layers.checks import Array, Shape, level_of_caller, real_array
 from fusedlstm.symbolic import FOLLOWING, SymbolicError
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ def forward_of_call(
     mask: Any,
     need_backward: bool,
     need_d_inputs: bool,
-) -> tuple[Any, Callable[[Any], Any] | None]:
-    """`Layer.forward` for a layer that defines ``call``.
+) -> tuple[Any, Any, Callable[[Any], Any] | None]:
+    """`Layer.forward_masked` for a layer that defines ``call``: outputs, their mask or masks, backward.
 
     Raises
     ------
@@ -66,12 +68,14 @@ def forward_of_call(
                 "so that it can predict but not be trained"
             )
         options = {"training": training, "mask": mask}
-        return _run(layer, arrays if several else arrays[0], options), None
-    outputs, _, backward = traced.forward_masked(
+        return _run(layer, arrays if several else arrays[0], options), _mask_after(layer, inputs, mask), None
+    outputs, masks, backward = traced.forward_masked(
         arrays if len(arrays) > 1 else arrays[0], training, mask, need_backward, need_d_inputs
     )
+    if _has_own_mask(layer):
+        masks = layer.compute_mask(inputs, mask)
     if backward is None:
-        return outputs, None
+        return outputs, masks, None
 
     def run_backward(d_outputs: Any) -> Any:
         d_inputs = backward(d_outputs)
@@ -79,7 +83,31 @@ def forward_of_call(
         layer.gradients = [found[id(v)] if id(v) in found else np.zeros_like(v.value) for v in layer.trainable_weights]
         return [d_inputs] if several and len(arrays) == 1 else d_inputs
 
-    return outputs, run_backward
+    return outputs, masks, run_backward
+
+
+def _has_own_mask(layer: Layer) -> bool:
+    from fusedlstm.layers.base import Layer
+
+    return type(layer).compute_mask is not Layer.compute_mask
+
+
+_ended: weakref.WeakSet[Layer] = weakref.WeakSet()
+
+
+def _mask_after(layer: Layer, inputs: Any, mask: Any) -> Any:
+    """The mask of what ``call`` made in NumPy: as the layer says, else, as in Keras, none, with one warning."""
+    if _has_own_mask(layer) or getattr(layer, "supports_masking", False):
+        return layer.compute_mask(inputs, mask)
+    given = mask if isinstance(mask, list | tuple) else [mask]
+    if any(m is not None for m in given) and layer not in _ended:
+        _ended.add(layer)
+        warnings.warn(
+            f"{layer.label}: the mask ends here; set supports_masking = True if it fits the outputs, or define "
+            "compute_mask",
+            stacklevel=level_of_caller(),
+        )
+    return None
 
 
 def _run(layer: Layer, inputs: Any, options: dict[str, Any]) -> Any:

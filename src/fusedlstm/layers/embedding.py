@@ -72,9 +72,11 @@ class Embedding(Layer):
             self.set_weights([table])
 
     def build(self, input_shape: Any = None) -> None:
-        """Create embeddings; they do not depend on the inputs' shape."""
+        """Create embeddings, once; they do not depend on the inputs' shape."""
         if input_shape is not None:
             self.check_shape(input_shape)
+        if self.built:
+            return  # what `weights` gave stays
         self.embeddings = self.new_weight(
             "embeddings",
             (self.input_dim, self.output_dim),

@@ -63,6 +63,7 @@ class MultiHeadAttention(SeveralInputs):
     """
 
     least, most = 2, 3
+    mask_arguments = ("attention_mask",)
     call_arguments = ("attention_mask", "return_attention_scores", "use_causal_mask")
 
     def __init__(
@@ -180,6 +181,9 @@ class MultiHeadAttention(SeveralInputs):
 
     def call_shape(self, input_shape: Any, state_shapes: Any, arguments: Mapping[str, Any]) -> Any:
         y = self.compute_output_shape(input_shape)
+        attention_mask = arguments.get("attention_mask")
+        if attention_mask is not None:
+            self._check_attention_mask(np.shape(attention_mask), (y[0], input_shape[0][1], input_shape[1][1]))
         if not arguments.get("return_attention_scores"):
             return y
         return [y, (y[0], self.num_heads, input_shape[0][1], input_shape[1][1])]
@@ -228,13 +232,7 @@ class MultiHeadAttention(SeveralInputs):
                     parts.append(checked[:, None, :, None] if k == 0 else checked[:, None, None])
         if attention_mask is not None:
             given = np.asarray(attention_mask)
-            fits = given.ndim in (2, 3) and all(
-                n in (1, m) for n, m in zip(reversed(given.shape), (keys, queries, batch), strict=False)
-            )
-            if not fits:
-                raise ValueError(
-                    f"{self.label}: expected attention_mask {show_shape(shape)}, got {show_shape(given.shape)}"
-                )
+            self._check_attention_mask(given.shape, shape)
             checked = self.check_mask(given, given.shape)
             parts.append(checked[:, None] if checked.ndim == 3 else checked)
         if causal:
@@ -246,6 +244,12 @@ class MultiHeadAttention(SeveralInputs):
         for part in parts:
             allowed = part if allowed is None else allowed & part
         return allowed
+
+    def _check_attention_mask(self, given: Shape, expected: Shape) -> None:
+        """Raise a ValueError unless a mask of this shape goes with (B,T,S); sizes that are not known fit any."""
+        pairs = list(zip(reversed(given), reversed(expected), strict=False))
+        if len(given) not in (2, 3) or any(n != 1 and n != m and None not in (n, m) for n, m in pairs):
+            raise ValueError(f"{self.label}: expected attention_mask {show_shape(expected)}, got {show_shape(given)}")
 
     def forward(
         self,

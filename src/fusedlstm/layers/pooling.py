@@ -240,6 +240,8 @@ class GlobalAveragePooling1D(_GlobalPooling):
         Those of `Layer`.
     """
 
+    mask_is_second = True
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """None: the steps are gone."""
 

@@ -32,7 +32,8 @@ class RNN(Layer):
     return_sequences : bool
         Outputs (B,T,H), every step's, instead of the last one's (B,H).
     return_state : bool
-        Outputs a list: the outputs, then the final states; over `StackedRNNCells`, one list for each cell.
+        Outputs a list: the outputs, then the final states; over `StackedRNNCells`, for each cell the list of its
+        states, or the only one.
     go_backwards : bool
         Read the steps from last to first; the outputs stay in the order in which they were computed.
     stateful : bool
@@ -67,6 +68,12 @@ class RNN(Layer):
         if self.dtype != cell.dtype:
             raise ValueError(f"{self.label}: expected dtype {cell.dtype}, that of {cell.label}, got {self.dtype}")
         self.cell = cell
+        for inner in (cell, *self._cells()):
+            if inner.activity_regularizer is not None:
+                raise ValueError(
+                    f"{self.label}: expected a cell without activity_regularizer, {inner.label} has one: "
+                    "give it to RNN, for all steps"
+                )
         self.return_sequences = self.boolean("return_sequences", return_sequences)
         self.return_state = self.boolean("return_state", return_state)
         self.go_backwards = self.boolean("go_backwards", go_backwards)
@@ -140,6 +147,14 @@ class RNN(Layer):
         if not isinstance(outputs, list) or is_symbolic(outputs):
             return outputs
         return self.pack(outputs, True)
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """What a call without an initial state starts from: the cell's own, or zeros (B,H) for each state."""
+        own = getattr(self.cell, "get_initial_state", None)
+        if own is None:
+            return [np.zeros((batch_size, size), self.dtype) for size in flat_states(self.state_size)]
+        states = own(batch_size=batch_size)
+        return list(states) if isinstance(states, list | tuple) else [states]
 
     # Running.
 
@@ -276,9 +291,9 @@ class RNN(Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> RNN:
-        """A layer from what `get_config` gave, the cell one of this package."""
-        from fusedlstm.model_config import make_layers
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> RNN:
+        """A layer from what `get_config` gave; `custom_objects` has, by their names, cells not of this package."""
+        from fusedlstm.model_config import make_layers, owner_of
 
         rest = {name: value for name, value in config.items() if name != "cell"}
-        return cls(make_layers(cls.__name__, [config["cell"]])[0], **rest)
+        return cls(make_layers(owner_of(cls, config), [config["cell"]], custom_objects)[0], **rest)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array
+from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, steps_as_rows
 
 
 class TimeDistributed(Layer):
@@ -27,7 +28,8 @@ class TimeDistributed(Layer):
     A mask (B,T) goes on to the outputs. The layer gets its part of a mask that has all axes of the inputs but the
     last, so (B,T) for inputs (B,T,F), or (B,T,S) for (B,T,S,F); where the layer ends the latter, a step of the outputs
     is valid if any part of it was. What the layer takes over its batch (the moments of BatchNormalization, a random
-    mask) is taken over all steps together. dtype is the layer's if not given.
+    mask) is taken over all steps together. Its `activity_regularizer` counts, over all steps, which in Keras it
+    does not. dtype is the layer's if not given.
     """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
@@ -79,7 +81,8 @@ class TimeDistributed(Layer):
         """(B,T), or of more axes if the layer makes or keeps such a mask."""
         array = np.asarray(inputs)
         outer, inner = self._folded_mask(mask, array.shape)
-        if inner is not None or self.layer.makes_mask:
+        # A mask (B,T) is the outputs' too, whatever the layer makes of its steps.
+        if self.layer.makes_mask or (inner is not None and inner.ndim > 1):
             result = self.layer.compute_mask(array.reshape(math.prod(array.shape[:2]), *array.shape[2:]), inner)
             if result is not None:
                 return result.reshape(*array.shape[:2], *result.shape[1:])
@@ -106,9 +109,12 @@ class TimeDistributed(Layer):
         x = self.check_inputs(inputs)
         _, inner_mask = self._folded_mask(mask, x.shape)
         folded = x.reshape(math.prod(x.shape[:2]), *x.shape[2:])
-        y, inner_backward = self.layer.forward(
-            folded, training, inner_mask, need_backward=need_backward, need_d_inputs=need_d_inputs
-        )
+        with steps_as_rows(x.shape[1]):
+            y, inner_backward = self.layer.forward(
+                folded, training, inner_mask, need_backward=need_backward, need_d_inputs=need_d_inputs
+            )
+            if self.layer.activity_regularizer is not None:
+                inner_backward = self.layer.penalize(y, inner_backward)
         if isinstance(y, list):
             raise ValueError(f"{self.label}: expected a layer of one output, {self.layer.label} has {len(y)}")
         outputs = y.reshape(*x.shape[:2], *y.shape[1:])
@@ -129,9 +135,9 @@ class TimeDistributed(Layer):
         return {**super().get_config(), "layer": layer_configs([self.layer])[0]}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TimeDistributed:
-        """A layer from what `get_config` gave, the inner one of this package."""
-        from fusedlstm.model_config import make_layers
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> TimeDistributed:
+        """A layer from what `get_config` gave; `custom_objects` has, by its name, a class not of this package."""
+        from fusedlstm.model_config import make_layers, owner_of
 
         rest = {name: value for name, value in config.items() if name != "layer"}
-        return cls(make_layers(cls.__name__, [config["layer"]])[0], **rest)
+        return cls(make_layers(owner_of(cls, config), [config["layer"]], custom_objects)[0], **rest)

@@ -93,9 +93,14 @@ def get(identifier: Any) -> Loss | None:
         return _class(identifier.get("class_name")).from_config(dict(identifier.get("config") or {}))
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
-    if callable(identifier) and identifier in _BY_FUNCTION:
+    if is_function(identifier):
         return _BY_FUNCTION[identifier]()
     raise TypeError(f"loss: expected a name or a fusedlstm.losses.Loss (which has a gradient), got {identifier!r}")
+
+
+def is_function(value: Any) -> bool:
+    """Whether it is one of this module's functions, for which there is a `Loss`."""
+    return callable(value) and value in _BY_FUNCTION
 
 
 def _class(name: Any) -> type[Loss]:

@@ -90,8 +90,18 @@ class Loss(ABC):
 
     def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Array:
         """The values without weights and reduction: one for each sample, or for each step of each sample."""
-        values, _ = self.forward(*self.align(*self._arrays(y_true, y_pred), weighted=False))
-        return values
+        return self.values(y_true, y_pred)
+
+    def values(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> Array:
+        """As `call`, one for each step where these weights, or a mask, need that; they are not applied."""
+        true, pred, _ = self._prepare(y_true, y_pred, sample_weight, mask)
+        return self.forward(true, pred)[0]
 
     def __call__(
         self,

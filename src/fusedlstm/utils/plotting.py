@@ -163,8 +163,8 @@ def describe(
             else:
                 boxes.append(Box(lines(node.layer, node.outputs, node.inputs), _kind(node), group))
                 ends = [len(boxes) - 1] * len(node.outputs)
-                for tensors, dashed in ((node.inputs, False), (node.states, True), (node.masks, True)):
-                    edges.extend(Edge(sources[id(t)], len(boxes) - 1, dashed) for t in tensors if t is not None)
+                for k, tensor in enumerate(node.taken):  # states and masks are dashed
+                    edges.append(Edge(sources[id(tensor)], len(boxes) - 1, k >= len(node.inputs)))
             sources.update({id(tensor): end for tensor, end in zip(node.outputs, ends, strict=True)})
         return [sources[id(tensor)] for tensor in owner.outputs]
 

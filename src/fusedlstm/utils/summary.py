@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fusedlstm.layers.base import Layer
-from fusedlstm.symbolic import Node, SymbolicTensor
+from fusedlstm.symbolic import SymbolicTensor
 from fusedlstm.variables import Variable
 
 # Corners and lines of the head's top and bottom, of the rows between and of the foot, and the columns' bars.
@@ -64,14 +64,10 @@ def is_branched(model: Any) -> bool:
     calls = model.calls
     if len({id(node.layer) for node in calls}) < len(calls):
         return True
-    used = [tensor for node in calls for tensor in _sources(node)]
-    several = any(len(_sources(node)) != 1 or len(node.outputs) != 1 for node in calls)
+    used = [tensor for node in calls for tensor in node.taken]
+    several = any(len(node.taken) != 1 or len(node.outputs) != 1 for node in calls)
     ends = len(model.inputs) + len(model.outputs) if calls else 2
     return several or ends != 2 or len({id(tensor) for tensor in used}) < len(used)
-
-
-def _sources(node: Node) -> list[SymbolicTensor]:
-    return [tensor for tensor in (*node.inputs, *node.states, *node.masks) if tensor is not None]
 
 
 def connections(model: Any, layer: Layer) -> list[str]:
@@ -87,7 +83,7 @@ def connections(model: Any, layer: Layer) -> list[str]:
         call = f"({number + 1})" if number else ""
         return f"{tensor.name}{call}" + (f"[{tensor.position}]" if tensor.position else "")
 
-    return [show(tensor) for node in calls if node.layer is layer for tensor in _sources(node)]
+    return [show(tensor) for node in calls if node.layer is layer for tensor in node.taken]
 
 
 def shape_text(model: Any, layer: Layer) -> str:
