@@ -24,6 +24,8 @@
 
 #include "recurrent_backward.inc"
 
+#include "lstm_variants.inc"
+
 #include "gru.inc"
 #include "lstm.inc"
 #include "simple_rnn.inc"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model_case import assert_gradients
 
-from fusedlstm.layers import LSTM, Dense, Dropout, Embedding, Input, Layer
+from fusedlstm.layers import LSTM, Dense, Dropout, Embedding, Input, Layer, Masking, TimeDistributed
 from fusedlstm.models import Model, Sequential
 
 RNG = np.random.default_rng(0)
@@ -180,3 +180,99 @@ def test_a_mask_flows_inside_a_block():
     model = Sequential([Input((4,), dtype="int32"), layer])
     model.compile("sgd", "mse")
     assert_gradients(model, ids, RNG.normal(size=(2, 2)))
+
+
+class Table(Layer):
+    """A block whose mask arises inside and comes out."""
+
+    takes_integers = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.table, self.lstm = Embedding(5, 3, mask_zero=True, **F), LSTM(2, return_sequences=True, **F)
+
+    def call(self, inputs):
+        return self.lstm(self.table(inputs))
+
+
+class Last(Layer):
+    """A block in which the steps end, and the mask with them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.lstm = LSTM(2, **F)
+
+    def call(self, inputs):
+        return self.lstm(inputs)
+
+
+class FirstTwo(Layer):
+    """Of NumPy: the first two steps."""
+
+    def call(self, inputs):
+        return inputs[:, :2] * 2.0
+
+
+class FirstTwoMasked(FirstTwo):
+    def compute_mask(self, inputs, mask=None):
+        return None if mask is None else mask[:, :2]
+
+
+class Doubled(Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        return np.multiply(inputs, 2.0)
+
+
+IDS = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 4, 4, 4]])
+VALID = np.arange(5) < np.array([5, 1, 3, 5, 2, 4])[:, None]
+PADDED = np.where(VALID[..., None], X, 0)
+
+
+def mask_of(model, x):
+    return model.forward_masked(x, False, None, False, False)[1]
+
+
+def test_a_mask_comes_out_of_a_block():
+    table, lstm = Table(**F), LSTM(2, **F)
+    np.testing.assert_array_equal(mask_of(Sequential([Input((4,), dtype="int32"), table]), IDS), IDS != 0)
+    model = Sequential([Input((4,), dtype="int32"), table, lstm])
+    np.testing.assert_allclose(model(IDS), lstm(table(IDS), mask=IDS != 0))
+    assert not np.allclose(model(IDS), lstm(table(IDS)))
+    model.compile("sgd", "mse")
+    assert_gradients(model, IDS, RNG.normal(size=(3, 2)))
+
+
+def test_the_mask_of_a_block_at_each_step():
+    x, parts = np.stack([X, PADDED]), np.stack([VALID, ~VALID])
+    np.testing.assert_array_equal(TimeDistributed(Last(**F)).compute_mask(x, parts), parts.any(axis=2))
+
+
+def test_a_mask_ends_in_a_block():
+    block = Last(**F)
+    model = Sequential([Input((5, 3)), Masking(**F), block, Dense(1, **F)])
+    assert mask_of(model, PADDED) is None
+    np.testing.assert_allclose(model(PADDED), model.layers[2](block.lstm(PADDED, mask=VALID)))
+    model.compile("sgd", "mse")
+    assert_gradients(model, PADDED, RNG.normal(size=(6, 1)))
+
+
+def test_a_mask_and_numpy():
+    with pytest.warns(UserWarning, match=r"^FirstTwo 'f': the mask ends here; set supports_masking = True"):
+        assert mask_of(Sequential([Input((5, 3)), Masking(**F), FirstTwo(name="f", **F)]), PADDED) is None
+    again = Sequential([Input((5, 3)), Masking(**F), FirstTwoMasked(**F)])
+    np.testing.assert_array_equal(mask_of(again, PADDED), VALID[:, :2])
+    doubled = Sequential([Input((5, 3)), Masking(**F), Doubled(**F)])
+    np.testing.assert_array_equal(mask_of(doubled, PADDED), VALID)
+    assert mask_of(Sequential([Input((5, 3)), Doubled(**F)]), PADDED) is None
+
+
+def test_call_over_another_s_forward_is_refused():
+    with pytest.raises(TypeError, match=r"^Twice: defines call, but inherits forward, which is what runs"):
+
+        class Twice(Dense):
+            def call(self, inputs):
+                return 2 * inputs

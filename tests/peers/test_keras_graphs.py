@@ -130,6 +130,54 @@ def test_where_a_mask_goes(name) -> None:
     assert drops[0] == drops[1], "who warns that the mask ends"
 
 
+def own_layers(library):
+    """Blocks of a user's own, with weights that start from ones."""
+    ones = {"kernel_initializer": "ones", "recurrent_initializer": "ones"}
+
+    class Table(library.Layer):
+        takes_integers = True
+
+        def __init__(self):
+            super().__init__()
+            self.table = library.Embedding(5, 3, mask_zero=True, embeddings_initializer="ones")
+            self.lstm = library.LSTM(2, return_sequences=True, **ones)
+
+        def call(self, inputs):
+            return self.lstm(self.table(inputs))
+
+    class Last(library.Layer):
+        def __init__(self):
+            super().__init__()
+            self.lstm = library.LSTM(2, **ones)
+
+        def call(self, inputs):
+            return self.lstm(inputs)
+
+    class FirstThree(library.Layer):
+        def call(self, inputs):
+            return inputs[:, :3] * 2.0
+
+    return {
+        "a mask from inside": [library.Input((5,), dtype="int32"), Table(), library.LSTM(1, **ones)],
+        "a mask from inside into the loss": [library.Input((5,), dtype="int32"), Table()],
+        "a mask that ends inside": [library.Input((5, 3)), library.Masking(), Last()],
+        "a mask that ends": [library.Input((5, 3)), library.Masking(), FirstThree(), library.LSTM(1, **ones)],
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*the mask ends here")
+@pytest.mark.parametrize("name", own_layers(layers))
+def test_masks_and_layers_of_a_user_s_own(name) -> None:
+    x = (X[..., 0] != 0) * np.arange(5) if "from inside" in name else X
+    found = []
+    for library, module in ((layers, models), (keras.layers, keras)):
+        model = module.Sequential(own_layers(library)[name])
+        model.compile("sgd", "mse")
+        y = np.linspace(-1, 1, 40, dtype="float32")[: 4 * np.prod(model.output_shape[1:])]
+        found.append(model.evaluate(x, y.reshape(4, *model.output_shape[1:]), verbose=0))
+    assert found[0] == pytest.approx(float(found[1]), rel=1e-5)
+
+
 # What training makes of it.
 
 

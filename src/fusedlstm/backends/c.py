@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends import c_recurrent
+from fusedlstm.backends import c_layer
 from fusedlstm.backends.c_arguments import (
     ACTIVATIONS,
     NULL,
@@ -105,7 +105,7 @@ def set_isa(isa: str | None) -> None:
     if lib.fusedlstm_set_isa(NULL if isa is None else isa.encode()) != lib.FUSEDLSTM_OK:
         raise ValueError(f"set_isa: expected one of {available_isas()}, got {isa!r}")
     generation += 1
-    c_recurrent.forget_layers()
+    c_layer.forget_layers()
 
 
 def get_num_threads() -> int:

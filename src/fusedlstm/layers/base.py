@@ -243,7 +243,9 @@ class Layer(Weighted):
         return self.compute_output_shape(input_shape)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The outputs' mask; here the inputs'."""
+        """The outputs' mask: the inputs', or of a layer with ``call``, which is run for it, what comes out of that."""
+        if self.forwards_masks:
+            return self.forward_masked(inputs, False, mask, False, False)[1]
         return mask
 
     def output_dtypes(self, count: int, inputs: Any) -> list[np.dtype[Any]]:

@@ -10,7 +10,8 @@ import numpy as np
 from fusedlstm import activations
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
 from fusedlstm.layers.cells import StackedRNNCells, flat_states
-from fusedlstm.layers.recurrent import Recurrent, run_together
+from fusedlstm.layers.kernel_calls import run_together
+from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.rnn import RNN
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)

@@ -97,8 +97,10 @@ _ended: weakref.WeakSet[Layer] = weakref.WeakSet()
 
 def _mask_after(layer: Layer, inputs: Any, mask: Any) -> Any:
     """The mask of what ``call`` made in NumPy: as the layer says, else, as in Keras, none, with one warning."""
-    if _has_own_mask(layer) or getattr(layer, "supports_masking", False):
+    if _has_own_mask(layer):
         return layer.compute_mask(inputs, mask)
+    if getattr(layer, "supports_masking", False):
+        return mask
     given = mask if isinstance(mask, list | tuple) else [mask]
     if any(m is not None for m in given) and layer not in _ended:
         _ended.add(layer)

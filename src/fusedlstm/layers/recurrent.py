@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fusedlstm import activations, backends, constraints, initializers, random, regularizers
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.checks import level_of_caller
+from fusedlstm.layers.kernel_calls import KernelCall, Steps, run_together
 from fusedlstm.variables import Variable
 
 #: What the kernels call the first values of each state.
@@ -20,36 +21,6 @@ INITIAL = {"h": "h0", "c": "c0", "gates": "g0"}
 PACKED = ("kernel", "recurrent", "bias", "gate_recurrence", "projection")
 
 _warned: set[str] = set()  # activations without a kernel
-
-
-class KernelCall(NamedTuple):
-    """A call of a backend's function."""
-
-    backend: ModuleType
-    function: str
-    arguments: tuple[Any, ...]
-    options: dict[str, Any]
-
-
-#: What a layer does around one call of the kernels: yields it, is sent its result, returns its own.
-Steps = Generator[KernelCall, Any, Any]
-
-
-def run_together(several: Sequence[Steps]) -> list[Any]:
-    """What each of some steps returns, with their calls of the kernels run at once."""
-    calls = [next(steps) for steps in several]
-    backends_used = {call.backend for call in calls}
-    if len(calls) == 1 or len(backends_used) > 1:
-        results = [getattr(call.backend, call.function)(*call.arguments, **call.options) for call in calls]
-    else:
-        results = calls[0].backend.recurrent_together([call[1:] for call in calls])
-    returned = []
-    for steps, result in zip(several, results, strict=True):
-        try:
-            steps.send(result)
-        except StopIteration as end:
-            returned.append(end.value)
-    return returned
 
 
 class Recurrent(Layer):
