@@ -353,43 +353,39 @@ static void run_together(struct jobs *jobs, double work) {
     team_run(threads < most * jobs->count ? threads : most * jobs->count, run_jobs, jobs);
 }
 
-static int refuse_call(int *which, int number, int status) {
-    if (which) *which = number;
-    return status;
+/* Either `forward` or `backward` is given. */
+static int check_and_run(int count, const struct fusedlstm_rnn *const *layers,
+                         const struct fusedlstm_rnn_forward *const *forward,
+                         const struct fusedlstm_rnn_backward *const *backward, int *which, const char **error) {
+    REQUIRE(count >= 0 && count <= FUSEDLSTM_MOST_TOGETHER, "count");
+    REQUIRE(count == 0 || layers, "layers");
+    REQUIRE(count == 0 || forward || backward, "args");
+    struct jobs jobs = {.count = count};
+    double work = 0;
+    for (int k = 0; k < count; k++) {
+        int status =
+            forward ? check_forward(layers[k], forward[k], error) : check_backward(layers[k], backward[k], error);
+        if (status != FUSEDLSTM_OK && which) *which = k;
+        REQUIRE_OK(status);
+        jobs.job[k].layer = layers[k];
+        if (forward)
+            jobs.job[k].forward = forward[k];
+        else
+            jobs.job[k].backward = backward[k];
+        work += (forward ? 1 : 2) * work_of(layers[k]);
+    }
+    run_together(&jobs, work);
+    return FUSEDLSTM_OK;
 }
 
 int fusedlstm_rnn_forward_together(int count, const struct fusedlstm_rnn *const *layers,
                                    const struct fusedlstm_rnn_forward *const *args, int *which, const char **error) {
-    REQUIRE(count >= 0 && count <= FUSEDLSTM_MOST_TOGETHER, "count");
-    REQUIRE(count == 0 || layers, "layers");
-    REQUIRE(count == 0 || args, "args");
-    struct jobs jobs = {.count = count};
-    double work = 0;
-    for (int k = 0; k < count; k++) {
-        int status = check_forward(layers[k], args[k], error);
-        if (status != FUSEDLSTM_OK) return refuse_call(which, k, status);
-        jobs.job[k] = (struct rnn_job){.layer = layers[k], .forward = args[k]};
-        work += work_of(layers[k]);
-    }
-    run_together(&jobs, work);
-    return FUSEDLSTM_OK;
+    return check_and_run(count, layers, args, NULL, which, error);
 }
 
 int fusedlstm_rnn_backward_together(int count, const struct fusedlstm_rnn *const *layers,
                                     const struct fusedlstm_rnn_backward *const *args, int *which, const char **error) {
-    REQUIRE(count >= 0 && count <= FUSEDLSTM_MOST_TOGETHER, "count");
-    REQUIRE(count == 0 || layers, "layers");
-    REQUIRE(count == 0 || args, "args");
-    struct jobs jobs = {.count = count};
-    double work = 0;
-    for (int k = 0; k < count; k++) {
-        int status = check_backward(layers[k], args[k], error);
-        if (status != FUSEDLSTM_OK) return refuse_call(which, k, status);
-        jobs.job[k] = (struct rnn_job){.layer = layers[k], .backward = args[k]};
-        work += 2 * work_of(layers[k]);
-    }
-    run_together(&jobs, work);
-    return FUSEDLSTM_OK;
+    return check_and_run(count, layers, NULL, args, which, error);
 }
 
 /* ------------------------------------------------------------------------------------------------ around the layer */

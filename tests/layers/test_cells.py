@@ -241,3 +241,15 @@ BAD = [
 def test_bad_calls(call, error, message) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_stack_tells_its_cells_whether_it_trains(rng):
+    x, dropped = rng.normal(size=(3, 4)).astype(np.float32), LSTMCell(5, dropout=1.0)
+    stack = StackedRNNCells([dropped, GRUCell(2)])
+    stack.build((3, 4))
+    states = stack.get_initial_state(3)
+    at_rest, _ = stack(x, states)
+    in_training, _ = stack(x, states, training=True)
+    nothing, _ = stack(0 * x, states)
+    assert not np.array_equal(at_rest, in_training)
+    np.testing.assert_array_equal(in_training, nothing)

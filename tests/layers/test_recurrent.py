@@ -278,3 +278,12 @@ def test_bad_arguments(number):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_get_initial_state():
+    """As Keras's: zeros, one array a state, each as wide as it is."""
+    shapes = [state.shape for state in LSTM(3, projection=2, full_gate_recurrence=True).get_initial_state(4)]
+    assert shapes == [(4, 2), (4, 3), (4, 9)]
+    (state,) = GRU(5, dtype="float64").get_initial_state(batch_size=2)
+    np.testing.assert_array_equal(state, np.zeros((2, 5)))
+    assert state.dtype == np.float64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -381,7 +382,9 @@ class StackedRNNCells(Cell):
         for cell in self.cells:
             count = len(flat_states(cell.state_size))
             if getattr(cell, "call", None) is not None:
-                output, after = cell.call(output, rest[:count])
+                takes_training = "training" in inspect.signature(cell.call).parameters
+                options = {"training": training} if takes_training else {}
+                output, after = cell.call(output, rest[:count], **options)
             else:
                 output, after, _ = cell.forward(output, rest[:count], training)
             rest = rest[count:]

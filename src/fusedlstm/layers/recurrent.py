@@ -221,6 +221,10 @@ class Recurrent(Layer):
     def reset_state(self) -> None:
         self.states = None
 
+    def get_initial_state(self, batch_size: int) -> list[Array]:
+        """What a call without an initial state starts from: zeros (B,·) for each state."""
+        return [np.zeros((batch_size, size), self.dtype) for size in self.state_sizes.values()]
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         batch, steps, _ = self.check_shape(input_shape)
         states = [(batch, size) for size in self.state_sizes.values()]
@@ -320,7 +324,7 @@ class Recurrent(Layer):
                 f"{self.label}: expected go_backwards=False for a stream, which has no last step to begin at"
             )
         batch_size = self.positive_integer("batch_size", batch_size)
-        given = [np.zeros((batch_size, size), self.dtype) for size in self.state_sizes.values()]
+        given = self.get_initial_state(batch_size)
         if initial_state is not None:
             given = [state.copy() for state in self._check_state(initial_state, batch_size)]
         backend, options = self._backend_and_options(False, False)
