@@ -147,7 +147,13 @@ class MeanMetricWrapper(Mean):
         mask: ArrayLike | None = None,
     ) -> None:
         """Count a batch; see `Metric.update_state`."""
-        super().update_state(self._fn(y_true, y_pred, **self._kwargs), sample_weight, mask)
+        super().update_state(self._values(y_true, y_pred, sample_weight, mask), sample_weight, mask)
+
+    def _values(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None, mask: ArrayLike | None
+    ) -> ArrayLike:
+        """What the mean is of; the weights and the mask are applied to it."""
+        return self._fn(y_true, y_pred, **self._kwargs)
 
 
 class _LossMetric(MeanMetricWrapper):
@@ -159,15 +165,10 @@ class _LossMetric(MeanMetricWrapper):
         super().__init__(loss.call, name)
         self._loss = loss
 
-    def update_state(  # type: ignore[override]
-        self,
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        mask: ArrayLike | None = None,
-    ) -> None:
-        """Count a batch; see `Metric.update_state`."""
-        Mean.update_state(self, self._loss.values(y_true, y_pred, sample_weight, mask), sample_weight, mask)
+    def _values(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None, mask: ArrayLike | None
+    ) -> ArrayLike:
+        return self._loss.values(y_true, y_pred, sample_weight, mask)
 
 
 def _aligned(owner: str, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
