@@ -25,7 +25,7 @@ help:
 demo: $(VENV)/.installed
 	$(python) examples/sunspots.py
 
-test: $(VENV)/.installed
+test: $(VENV)/.test
 	PYTHON=$(python) ISA="$(ISA)" .ci/test-each-isa $(ARGS)
 
 # Beside PyTorch, ONNX Runtime, OpenVINO, JAX and Keras, so in their environment.
@@ -76,6 +76,10 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created $(build_inputs)
 	@echo "Building and installing fusedlstm into $(VENV)"
+	@$(python) $(pip_install) --editable '.[plot]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
 	@$(python) $(pip_install) --editable '.[test]'
 	@touch $@
 
@@ -83,7 +87,7 @@ $(VENV)/.cmake: $(VENV)/.created
 	@$(python) $(pip_install) 'cmake>=3.26' ninja
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.test
 	@$(python) $(pip_install) --editable '.[dev]'
 	@touch $@
 

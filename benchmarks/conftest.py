@@ -82,14 +82,14 @@ class _Present:
     """The present case: its runs, made and compared when first asked for, and how long a call of each takes."""
 
     def __init__(self) -> None:
-        self.case: Any = None
+        self.case: Any = None  # and of which file
         self.runs: dict[str, tuple[Any, float]] = {}
         self.last = ""  # who ran last, our own variants being one
 
-    def run(self, case: Any, peer: str, make: Callable[..., Any], threads: int) -> tuple[Any, float]:
+    def run(self, file: str, case: Any, peer: str, make: Callable[..., Any], threads: int) -> tuple[Any, float]:
         """The peer's run, and about how many seconds a call of it takes."""
-        if case != self.case:
-            self.case, self.runs = case, {}
+        if (file, case) != self.case:
+            self.case, self.runs = (file, case), {}
             gc.collect()
         fresh = peer not in self.runs
         run = compared(case, peer, make, threads) if fresh else self.runs[peer][0]
@@ -135,7 +135,7 @@ def timed(request: pytest.FixtureRequest, benchmark: Any, peer: str, case: Any, 
     budget = request.config.getoption("seconds")
 
     def run() -> None:
-        found, once = _PRESENT.run(case, peer, module.PEERS[peer], threads)
+        found, once = _PRESENT.run(module.__name__, case, peer, module.PEERS[peer], threads)
         question = ", ".join(filter(None, (module.QUESTION, case.phase)))
         benchmark.group = f"{question}: {case}"
         benchmark.extra_info.update(

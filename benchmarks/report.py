@@ -7,7 +7,8 @@ What it does not know it hands on to pytest; with a .json file it only reports a
 and ratios.svg come to stand in the folder `--output`.
 
 A time is the median over the turns of a turn's median. `ratio` is the best peer's time over ours: above 1 we are
-faster. `cost` is ours with an option over ours without. `of the floor` is the least time that the call can take, over
+faster; where memory was measured, it is of that. `speed-up` is our time on one thread over that on these. `cost` is
+ours with an option over ours without. `of the floor` is the least time that the call can take, over
 ours. The floor is the larger of two: the flops of the matrix products over the FMA peak; the bytes of the weights, the
 recurrent ones once a step, over the bandwidth at which every core reads its share of them again and again. Both rates
 are measured by limits.c in the same run. A call may beat the second one by keeping weights nearer than that.
@@ -33,7 +34,7 @@ OURS = "fusedlstm"
 QUICK = ["--turns=2", "--seconds=0.1"]  # within ten minutes on two cores
 FULL = ["--turns=5", "--seconds=0.5"]
 # With the most threads only: always, but for --full, and only there.
-ONCE = ["bench_import.py"]
+ONCE = ["bench_import.py", "bench_memory.py"]
 ONCE_IF_QUICK = ["bench_options.py", "bench_programs.py"]
 ONLY_FULL = ["bench_deepbench.py"]
 
@@ -130,11 +131,13 @@ class Line:
 
     def __init__(self, benchmarks: list[dict[str, Any]], limits: dict[str, float]) -> None:
         first = benchmarks[0]
+        self.of_memory = "peak_bytes" in first
         self.question, self.threads, self.case = first["question"], first["threads"], first["case"]
         self.help = first["help"]
         turns: dict[str, list[float]] = {}
         for benchmark in benchmarks:
-            turns.setdefault(benchmark["peer"], []).append(benchmark["seconds"])
+            turns.setdefault(benchmark["peer"], []).append(benchmark.get("peak_bytes", benchmark["seconds"]))
+        #: Or bytes.
         self.seconds = {peer: statistics.median(times) for peer, times in turns.items()}
         self.about = {benchmark["peer"]: benchmark for benchmark in benchmarks}
         own = self.seconds.get(OURS)
@@ -142,7 +145,10 @@ class Line:
         plain = self.seconds.get(f"{OURS}, plain")
         self.ratio = min(others) / own if own and others else None
         self.cost = own / plain if own and plain else None
-        least = floor(first, limits) if self.cost is None else None
+        self.speed_up: float | None = None
+        #: Of a row and step.
+        self.each = own / first["rows_and_steps"] if own and "rows_and_steps" in first else None
+        least = floor(first, limits) if self.cost is None and not self.of_memory else None
         self.of_floor = least / own if own and least else None
 
 
@@ -151,13 +157,24 @@ def lines_of(results: dict[str, Any]) -> list[Line]:
     for benchmark in results["benchmarks"]:
         key = benchmark["question"], benchmark["threads"], benchmark["case"]
         grouped.setdefault(key, []).append(benchmark)
-    return [Line(benchmarks, results.get("limits", {})) for benchmarks in grouped.values()]
+    lines = [Line(benchmarks, results.get("limits", {})) for benchmarks in grouped.values()]
+    alone = {(line.question, line.case): line for line in lines if line.threads == 1}
+    for line in lines:
+        one = alone.get((line.question, line.case))
+        if one and line.threads > 1 and not line.of_memory and OURS in one.seconds and OURS in line.seconds:
+            line.speed_up = one.seconds[OURS] / line.seconds[OURS]
+    return lines
 
 
 def shown(seconds: float) -> str:
-    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+    units = (("s", 1.0), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9))
+    unit, factor = next((known for known in units if seconds * known[1] >= 1), units[-1])
     number = seconds * factor
     return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f} {unit}"
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def plural(threads: int) -> str:
@@ -174,10 +191,14 @@ def table(rows: list[list[str]]) -> list[str]:
 def question_table(lines: list[Line]) -> list[str]:
     peers = list(dict.fromkeys(peer for line in lines for peer in line.seconds))
     peers.sort(key=lambda peer: not peer.startswith(OURS))
-    rows = [["B, T, I, H" if lines[0].case[0].isdigit() else "", *peers, "ratio", "cost", "of the floor"]]
+    rows = [["B, T, I, H" if lines[0].case[0].isdigit() else "", *peers]]
+    rows[0] += ["a row and step", "ratio", "cost", "speed-up", "of the floor"]
     for line in lines:
-        rows.append([line.case, *(shown(line.seconds[peer]) if peer in line.seconds else "" for peer in peers)])
-        rows[-1] += [f"{number:.2f}" if number else "" for number in (line.ratio, line.cost)]
+        measured = (line.seconds.get(peer) for peer in peers)
+        show = megabytes if line.of_memory else shown
+        rows.append([line.case, *("" if number is None else show(number) for number in measured)])
+        rows[-1].append(shown(line.each) if line.each else "")
+        rows[-1] += [f"{number:.2f}" if number else "" for number in (line.ratio, line.cost, line.speed_up)]
         rows[-1].append(f"{line.of_floor:.0%}" if line.of_floor else "")
     return table(rows)
 
@@ -234,7 +255,7 @@ def plot(results: dict[str, Any], file: Path) -> bool:
         axes.barh(places, lengths, 0.8 / len(threads), left=1, label=plural(count))
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel("the best peer's time over ours: right of 1 we are faster")
+    axes.set_xlabel("the best peer's time (or memory) over ours: right of 1 we are ahead")
     axes.set_yticks(range(len(names)), [f"{question}: {case}" for question, case in names], fontsize=7)
     axes.invert_yaxis()
     ticks = [tick for tick in (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if _within(tick, lines)]

@@ -4,54 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "checks.h"
 #include "fusedlstm.h"
 #include "kernels/kernels.h"
-
-/* Every check ends in one of these; `name` is that of the offending field. */
-static int refuse(const char **error, const char *name, int status) {
-    if (error) *error = name;
-    return status;
-}
-#define REQUIRE(condition, name)                                                                                       \
-    do {                                                                                                               \
-        if (!(condition)) return refuse(error, name, FUSEDLSTM_INVALID);                                               \
-    } while (0)
-#define REQUIRE_OK(call)                                                                                               \
-    do {                                                                                                               \
-        int status_ = (call);                                                                                          \
-        if (status_ != FUSEDLSTM_OK) return status_;                                                                   \
-    } while (0)
-
-enum { BUFFER_ALIGNMENT = 64 };
-
-static int dtype_valid(int dtype) {
-    return dtype == FUSEDLSTM_FLOAT32 || dtype == FUSEDLSTM_FLOAT64;
-}
-static size_t size_of(int dtype) {
-    return dtype == FUSEDLSTM_FLOAT32 ? sizeof(float) : sizeof(double);
-}
-static int aligned(const void *pointer, size_t alignment) {
-    return (uintptr_t)pointer % alignment == 0;
-}
-/* An optional array of elements; a needed one is also not NULL. */
-static int array(const void *pointer, int dtype) {
-    return aligned(pointer, size_of(dtype));
-}
-static int needed(const void *pointer, int dtype, int64_t elements) {
-    return elements == 0 || (pointer && array(pointer, dtype));
-}
-static int buffer(const void *pointer, size_t size) {
-    return size == 0 || (pointer && aligned(pointer, BUFFER_ALIGNMENT));
-}
-/* Addresses stay far from the ends of the address space. */
-static int stride_fits(int64_t stride, int64_t count) {
-    int64_t limit = INT64_MAX / 64 / (count > 0 ? count : 1);
-    return count <= 1 || (stride >= -limit && stride <= limit);
-}
-/* Rows that are written must not run into each other. */
-static int stride_separates(int64_t stride, int64_t count, int64_t width) {
-    return stride_fits(stride, count) && (count <= 1 || stride >= width || stride <= -width);
-}
 
 /* ------------------------------------------------------------------------------------------------------- machine */
 
@@ -67,15 +22,12 @@ int fusedlstm_set_num_threads(int threads) {
     return FUSEDLSTM_OK;
 }
 
-/* Threads for so much work: each is woken for `per_thread` of it at least. Counts of flops are whole numbers and are not
- * divided here as floating-point numbers: that would raise the caller's exception flag for inexact results. */
-static int threads_worth(int requested, double work, int64_t per_thread) {
+/* Each is woken for `per_thread` of the work at least. Counts of flops are whole numbers and are not divided here as floating-point numbers: that would raise the caller's exception flag for inexact results. */
+int threads_worth(int requested, double work, int64_t per_thread) {
     int threads = team_threads(requested > 0 ? requested : atomic_load(&threads_set));
     if (work < (double)(per_thread * threads)) threads = (int)((int64_t)work / per_thread);
     return threads > 1 ? threads : 1;
 }
-
-enum { FLOPS_PER_THREAD = 300000 }; /* about 3 us: what waking a thread costs */
 
 /* ---------------------------------------------------------------------------------------------- recurrent layers */
 
@@ -469,58 +421,6 @@ int fusedlstm_embedding_gradient(int dtype, int64_t n, int64_t rows, int64_t wid
     for (int64_t k = 0; k < n; k++) REQUIRE(ids[k] >= 0 && ids[k] < rows, "ids");
     struct float_state state = float_state_enter();
     kernels_in_use(dtype)->embedding_gradient(n, width, ids, d_out, d_table);
-    float_state_leave(state);
-    return FUSEDLSTM_OK;
-}
-
-static int check_update(const struct fusedlstm_update *u, const char **error) {
-    REQUIRE(u, "update");
-    REQUIRE_OK(check_elements(u->dtype, u->n, error));
-    REQUIRE(needed(u->w, u->dtype, u->n), "w");
-    REQUIRE(needed(u->g, u->dtype, u->n), "g");
-    REQUIRE(isfinite(u->learning_rate), "learning_rate");
-    REQUIRE(isfinite(u->decay), "decay");
-    return FUSEDLSTM_OK;
-}
-
-int fusedlstm_sgd_update(const struct fusedlstm_update *update, void *velocity, double momentum, int nesterov,
-                         const char **error) {
-    REQUIRE_OK(check_update(update, error));
-    REQUIRE(isfinite(momentum), "momentum");
-    REQUIRE(array(velocity, update->dtype) && (momentum == 0 || needed(velocity, update->dtype, update->n)),
-            "velocity");
-    struct float_state state = float_state_enter();
-    kernels_in_use(update->dtype)->sgd_update(update, velocity, momentum, nesterov);
-    float_state_leave(state);
-    return FUSEDLSTM_OK;
-}
-
-int fusedlstm_rmsprop_update(const struct fusedlstm_update *update, void *mean_square, void *average, void *velocity,
-                             double rho, double momentum, double epsilon, const char **error) {
-    REQUIRE_OK(check_update(update, error));
-    REQUIRE(needed(mean_square, update->dtype, update->n), "mean_square");
-    REQUIRE(array(average, update->dtype), "average");
-    REQUIRE(array(velocity, update->dtype), "velocity");
-    REQUIRE(isfinite(rho), "rho");
-    REQUIRE(isfinite(momentum), "momentum");
-    REQUIRE(isfinite(epsilon), "epsilon");
-    struct float_state state = float_state_enter();
-    kernels_in_use(update->dtype)->rmsprop_update(update, mean_square, average, velocity, rho, momentum, epsilon);
-    float_state_leave(state);
-    return FUSEDLSTM_OK;
-}
-
-int fusedlstm_adam_update(const struct fusedlstm_update *update, void *m, void *v, void *v_max, double beta_1,
-                          double beta_2, double epsilon, const char **error) {
-    REQUIRE_OK(check_update(update, error));
-    REQUIRE(needed(m, update->dtype, update->n), "m");
-    REQUIRE(needed(v, update->dtype, update->n), "v");
-    REQUIRE(array(v_max, update->dtype), "v_max");
-    REQUIRE(isfinite(beta_1), "beta_1");
-    REQUIRE(isfinite(beta_2), "beta_2");
-    REQUIRE(isfinite(epsilon), "epsilon");
-    struct float_state state = float_state_enter();
-    kernels_in_use(update->dtype)->adam_update(update, m, v, v_max, beta_1, beta_2, epsilon);
     float_state_leave(state);
     return FUSEDLSTM_OK;
 }

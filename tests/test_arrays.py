@@ -32,6 +32,26 @@ def test_pad_sequences():
     assert pad_sequences([]).shape == (0, 0)
 
 
+def test_pad_sequences_of_anything():
+    words = [["a", "bb"], ["c"]]
+    assert pad_sequences(words, dtype=object, value="pad").tolist() == [["a", "bb"], ["pad", "c"]]
+    assert pad_sequences(words, dtype=str, value="pad").tolist() == [["a", "bb"], ["pad", "c"]]
+    assert pad_sequences(words, dtype="<U2", value="-", padding="post").tolist() == [["a", "bb"], ["c", "-"]]
+    steps = pad_sequences([[[1, 2], [3, 4]], [[5, 6]]], value=[7, 8])
+    assert steps.tolist() == [[[1, 2], [3, 4]], [[7, 8], [5, 6]]]
+    assert pad_sequences((range(3), range(1)), dtype="float64", value=np.nan)[1, 2] == 0
+    np.testing.assert_array_equal(pad_sequences([[1.7, 2.2], [3]]), [[1, 2], [0, 3]])
+
+
+def test_to_categorical_of_many_classes_needs_no_square_of_them():
+    numbers = np.array([[3, 199_999], [7, 0]])
+    rows = to_categorical(numbers, 200_000)
+    assert rows.shape == (2, 2, 200_000)
+    np.testing.assert_array_equal(rows.argmax(axis=-1), numbers)
+    assert rows.sum() == 4
+    assert to_categorical(2, 3).tolist() == [0, 0, 1]
+
+
 BAD = [
     (lambda: to_categorical([0.5]), "to_categorical: expected x to hold whole numbers, got dtype float64"),
     (lambda: to_categorical(["a"]), "to_categorical: expected x to hold whole numbers, got dtype <U1"),
@@ -44,6 +64,11 @@ BAD = [
     ),
     (lambda: pad_sequences([[1]], maxlen=0), "pad_sequences: expected maxlen to be a positive integer or None, got 0"),
     (lambda: pad_sequences([1, 2]), "pad_sequences: expected sequences to be a list of sequences, got one of numbers"),
+    (
+        lambda: pad_sequences([["a"]]),
+        "pad_sequences: expected sequences and value that fit dtype int32: invalid literal for int() with base 10: "
+        "np.str_('a')",
+    ),
     (
         lambda: pad_sequences([[[1, 2]], [[1]]]),
         "pad_sequences: expected steps of one shape, got (1,), (2,)",

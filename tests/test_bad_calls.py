@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from loss_cases import LOSS_NAMES
 
 import fusedlstm
 from fusedlstm.activations import Activation
@@ -755,21 +756,20 @@ CALLS = [
         "compile loss",
         lambda: model().compile("adam", "msee"),
         ValueError,
-        "Sequential 'm': loss: unknown loss 'msee': expected one of 'binary_crossentropy', "
-        "'categorical_crossentropy', 'huber', 'mean_absolute_error', 'mean_squared_error', "
-        "'sparse_categorical_crossentropy'",
+        f"Sequential 'm': loss: unknown loss 'msee': expected one of {LOSS_NAMES}",
     ),
     (
         "compile loss number",
         lambda: model().compile("adam", 3),
         TypeError,
-        "Sequential 'm': loss: expected a name or a fusedlstm.losses.Loss (which has a gradient), got 3",
+        "Sequential 'm': loss: expected a name, a fusedlstm.losses.Loss or a function, got 3",
     ),
     (
         "compile optimizer",
         lambda: model().compile("adamm", "mse"),
         ValueError,
-        "Sequential 'm': optimizer: unknown optimizer 'adamm': expected one of 'sgd', 'rmsprop', 'adam', 'adamw'",
+        "Sequential 'm': optimizer: unknown optimizer 'adamm': expected one of 'sgd', 'rmsprop', 'adam', 'adamw', "
+        "'nadam', 'adamax', 'adagrad', 'adadelta', 'lion'",
     ),
     (
         "compile optimizer number",
@@ -781,10 +781,17 @@ CALLS = [
         "compile metric",
         lambda: model().compile("adam", "mse", metrics=["accurracy"]),
         ValueError,
-        "Sequential 'm': metrics: unknown metric 'accurracy': expected one of 'acc', 'accuracy', 'bce', "
-        "'binary_accuracy', 'binary_crossentropy', 'categorical_accuracy', 'categorical_crossentropy', "
-        "'huber', 'mae', 'mean', 'mean_absolute_error', 'mean_squared_error', 'mse', "
-        "'root_mean_squared_error', 'sparse_categorical_accuracy', 'sparse_categorical_crossentropy'",
+        "Sequential 'm': metrics: unknown metric 'accurracy': expected one of "
+        "'acc', 'accuracy', 'auc', 'bce', 'binary_accuracy', 'binary_crossentropy', 'categorical_accuracy', "
+        "'categorical_crossentropy', 'categorical_hinge', 'concordance_correlation', 'cosine_similarity', "
+        "'f1_score', 'f_beta_score', 'false_negatives', 'false_positives', 'fbeta_score', 'hinge', "
+        "'kl_divergence', 'kld', 'log_cosh_error', 'mae', 'mape', 'mean', 'mean_absolute_error', "
+        "'mean_absolute_percentage_error', 'mean_squared_error', 'mean_squared_logarithmic_error', 'mse', "
+        "'msle', 'pearson_correlation', 'poisson', 'precision', 'precision_at_recall', 'r2_score', 'recall', "
+        "'recall_at_precision', 'rmse', 'root_mean_squared_error', 'sensitivity_at_specificity', "
+        "'sparse_categorical_accuracy', 'sparse_categorical_crossentropy', "
+        "'sparse_top_k_categorical_accuracy', 'specificity_at_sensitivity', 'squared_hinge', 'sum', "
+        "'top_k_categorical_accuracy', 'true_negatives', 'true_positives' or a loss's name",
     ),
     (
         "compile metrics number",

@@ -1,10 +1,13 @@
-"""Callbacks, called as `fit` calls them, by a model that only has weights and metrics."""
+"""Callbacks, called as `fit` calls them, by a model that only has weights and metrics; and in `fit` itself."""
 
+import csv
 import math
+import os
 
+import numpy as np
 import pytest
 
-from fusedlstm import callbacks, metrics
+from fusedlstm import callbacks, layers, metrics, models, optimizers
 
 
 class Model:
@@ -138,6 +141,224 @@ def test_terminate_on_nan(loss, capsys):
         callbacks.TerminateOnNaN(raise_error=True).on_train_batch_end(3, {"loss": loss})
 
 
+# In `fit`.
+
+
+def trained(*called, epochs=3, x=None, y=None, optimizer=None, **arguments):
+    """The history of a small model's `fit`."""
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(24, 4, 2)).astype("float32") if x is None else x
+    model = models.Sequential([layers.Input((4, 2), name="x"), layers.LSTM(3, name="lstm"), layers.Dense(1, name="d")])
+    model.compile(optimizer or optimizers.SGD(0.1), "mse", metrics=["mae"])
+    y = x[:, 0, :1] if y is None else y
+    return model.fit(x, y, epochs=epochs, batch_size=8, verbose=0, callbacks=list(called), **arguments)
+
+
+def test_where_nan_comes_from(capsys):
+    x = np.ones((24, 4, 2), "float32")
+    x[13, 2, 1] = math.nan
+    stopping = callbacks.TerminateOnNaN()
+    history = trained(stopping, x=x, y=np.zeros((24, 1)), shuffle=False)
+    assert history.epoch == [0]
+    assert stopping.where == "the input 'x' is not finite in row 5 of the batch"
+    assert capsys.readouterr().out == f"Batch 1: the loss is nan, training stops ({stopping.where})\n"
+
+
+def test_nan_in_a_layers_weights_outputs_and_in_the_loss():
+    def spoil(batch, logs=None):
+        if batch == 1:
+            layer = stopping.model.layers[0]
+            layer.set_weights([np.full_like(w, math.nan) for w in layer.get_weights()])
+
+    stopping = callbacks.TerminateOnNaN()
+    trained(callbacks.LambdaCallback(on_train_batch_begin=spoil), stopping)
+    assert stopping.where == "the weights of LSTM 'lstm' are not finite: kernel"
+    y = np.zeros((24, 1), "float32")
+    y[3] = math.inf
+    with pytest.raises(
+        RuntimeError, match=r"at batch 0 \(the outputs are finite: it comes from the targets or the loss"
+    ):
+        trained(callbacks.TerminateOnNaN(raise_error=True), y=y, shuffle=False)
+    assert "run" not in vars(stopping.model)
+
+    class Broken(layers.Layer):
+        def forward(self, inputs, training=False, mask=None, *, need_backward=None, need_d_inputs=True):
+            return np.full_like(inputs, math.nan), lambda d_outputs: d_outputs
+
+    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(2), Broken(name="b"), layers.Dense(1, name="d")])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 4, 2)), np.zeros((4, 1)), verbose=0, callbacks=stopping)
+    assert stopping.where == "it first appears in the outputs of Broken 'b'"
+
+
+def test_learning_rate_scheduler(capsys):
+    history = trained(callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2, verbose=1))
+    assert history.history["learning_rate"] == [0.05, 0.025, 0.0125]
+    assert "Epoch 2: LearningRateScheduler: learning rate 0.025\n" in capsys.readouterr().out
+    history = trained(callbacks.LearningRateScheduler(lambda epoch: [0.3, 0.2, 0.1][epoch]))
+    assert history.history["learning_rate"] == [0.3, 0.2, 0.1]
+    with pytest.raises(TypeError, match="LearningRateScheduler: expected schedule to return a number, got '1'"):
+        trained(callbacks.LearningRateScheduler(lambda epoch: "1"))
+
+
+PLATEAUS = [
+    ({"patience": 1, "factor": 0.5}, [3, 3, 3, 2, 2], [1, 0.5, 0.25, 0.25, 0.125]),
+    ({"patience": 2, "factor": 0.5}, [3, 3, 3, 3, 3], [1, 1, 0.5, 0.5, 0.25]),
+    ({"patience": 1, "factor": 0.5, "cooldown": 2}, [3, 3, 3, 3, 3, 3], [1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+    ({"patience": 1, "factor": 0.1, "min_lr": 0.05}, [3, 3, 3, 3], [1, 0.1, 0.05, 0.05]),
+    ({"patience": 1, "factor": 0.5, "min_delta": 0.5}, [3, 2.6, 2.4, 1], [1, 0.5, 0.5, 0.5]),
+    ({"patience": 1, "factor": 0.5, "mode": "max"}, [1, 2, 2, 3], [1, 1, 0.5, 0.5]),
+    ({"patience": 1, "factor": 0.5}, [math.nan, 2, math.nan], [0.5, 0.5, 0.25]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "values", "rates"), PLATEAUS)
+def test_reduce_lr_on_plateau(arguments, values, rates):
+    class Optimizer:
+        learning_rate = 1.0
+
+    seen = []
+    callback = callbacks.ReduceLROnPlateau(**arguments)
+    callback.model = Model()
+    callback.model.optimizer = Optimizer
+    callback.on_train_begin()
+    for epoch, value in enumerate(values):
+        logs = {"val_loss": value}
+        before = Optimizer.learning_rate
+        callback.on_epoch_end(epoch, logs)
+        assert logs["learning_rate"] == before  # what the epoch ran with
+        seen.append(Optimizer.learning_rate)
+    assert seen == pytest.approx(rates)
+
+
+def test_history_holds_the_learning_rate():
+    history = trained(callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10, factor=0.5), epochs=3)
+    assert history.history["learning_rate"] == [0.1, 0.1, 0.05]
+    schedule = optimizers.schedules.ExponentialDecay(0.1, decay_steps=3, decay_rate=0.5)
+    history = trained(optimizer=optimizers.SGD(schedule), epochs=3)  # of 3 steps
+    assert history.history["learning_rate"] == pytest.approx([0.05, 0.025, 0.0125])
+    assert "learning_rate" not in trained(epochs=1).history
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_model_checkpoint_names(tmp_path, weights_only):
+    ending = ".weights.npz" if weights_only else ".fusedlstm"
+    name = "deep/{epoch:02d}-{val_loss:.2f}-{mae:.1f}" + ending
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=weights_only)
+    history = trained(checkpoint, validation_split=0.25).history
+    expected = [
+        f"{k + 1:02d}-{loss:.2f}-{mae:.1f}{ending}"
+        for k, (loss, mae) in enumerate(zip(history["val_loss"], history["mae"], strict=True))
+    ]
+    assert sorted(os.listdir(tmp_path / "deep")) == sorted(expected)
+    path = tmp_path / "deep" / expected[-1]
+    if weights_only:
+        again = models.Sequential.from_config(checkpoint.model.get_config())
+        again.load_weights(path)
+    else:
+        again = models.load_model(path)
+    for a, b in zip(checkpoint.model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_model_checkpoint_after_batches(tmp_path):
+    trained(callbacks.ModelCheckpoint(str(tmp_path / "{epoch}-{batch}.fusedlstm"), save_freq=2), epochs=3)  # 3 batches
+    assert sorted(os.listdir(tmp_path)) == ["1-2.fusedlstm", "2-1.fusedlstm", "2-3.fusedlstm", "3-2.fusedlstm"]
+
+
+def saves(values, **arguments):
+    """In which epochs a file is saved."""
+    saved = []
+
+    class Saved(Model):
+        def save(self, path, overwrite):
+            saved.append(self.weights)
+
+    fit(callbacks.ModelCheckpoint("m.fusedlstm", **arguments), values, model=Saved())
+    return saved
+
+
+def test_model_checkpoint_best(capsys):
+    values = [3, 4, 2, 2, math.nan, 1]
+    assert saves(values) == [0, 1, 2, 3, 4, 5]
+    assert saves(values, save_best_only=True, verbose=1) == [0, 2, 5]
+    said = capsys.readouterr().out
+    assert "Epoch 1: val_loss improved to 3.00000, saving the model to m.fusedlstm\n" in said
+    assert "Epoch 2: val_loss did not improve on 3\n" in said
+    assert "Epoch 3: val_loss improved from 3.00000 to 2.00000, saving" in said
+    assert saves(values, save_best_only=True, mode="max") == [0, 1]
+    assert saves(values, save_best_only=True, initial_value_threshold=2.5) == [2, 5]
+    with pytest.warns(UserWarning, match="ModelCheckpoint: there is no 'accuracy' to monitor, only: loss, val_loss"):
+        assert saves([1, 2], save_best_only=True, monitor="accuracy", mode="max") == [0, 1]
+
+
+def test_a_name_that_is_not_in_the_logs():
+    with pytest.raises(KeyError, match=r"asks for 'val_acc', there is: 'loss', 'mae', 'epoch'"):
+        trained(callbacks.ModelCheckpoint("{val_acc}.fusedlstm"))
+
+
+def test_csv_logger(tmp_path):
+    path = tmp_path / "log.csv"
+    history = trained(callbacks.CSVLogger(path), validation_split=0.25, validation_freq=2).history
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "loss", "mae", "val_loss", "val_mae"]
+    assert [float(row["loss"]) for row in rows] == history["loss"]
+    assert [row["val_mae"] for row in rows] == ["NA", repr(history["val_mae"][0]), "NA"]
+    trained(callbacks.CSVLogger(path, separator=",", append=True), epochs=1)
+    with open(path, newline="") as file:
+        assert len(list(csv.reader(file))) == 5  # and one header
+    trained(callbacks.CSVLogger(path, separator=";"), epochs=1)
+    assert path.read_text().splitlines()[0] == "epoch;loss;mae;val_loss;val_mae"
+
+
+def test_swap_ema_weights(tmp_path):
+    def optimizer():
+        return optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+
+    averages = []
+    note = callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: averages.append([a.copy() for _, a in note.model.optimizer.averages()])
+    )
+    path = tmp_path / "{epoch}.fusedlstm"
+    swap = callbacks.SwapEMAWeights(swap_on_epoch=True)
+    trained(note, swap, callbacks.ModelCheckpoint(path), optimizer=optimizer())
+    for epoch, expected in enumerate(averages):
+        again = models.load_model(str(path).format(epoch=epoch + 1))
+        for a, b in zip(again.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(swap.model.get_weights(), averages[-1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    plain = trained(optimizer=optimizer(), epochs=2).model
+    before = plain.get_weights()
+    x = np.ones((2, 4, 2), "float32")
+    judged = plain.predict(x, verbose=0, callbacks=[callbacks.SwapEMAWeights()])
+    for a, b in zip(plain.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    plain.set_weights([a for _, a in plain.optimizer.averages()])
+    np.testing.assert_array_equal(plain.predict(x, verbose=0), judged)
+    with pytest.raises(ValueError, match="SwapEMAWeights: expected an optimizer with use_ema=True"):
+        trained(callbacks.SwapEMAWeights())
+
+
+def test_progress_is_shown_once(capsys):
+    x = np.zeros((4, 4, 2), "float32")
+    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(2)])
+    model.compile("sgd", "mse")
+    model.fit(x, np.zeros((4, 2)), verbose=2, callbacks=[callbacks.ProgbarLogger()])
+    assert capsys.readouterr().out.count("loss") == 1
+
+
+def test_some_run_last():
+    class Late(callbacks.Callback):
+        runs_last = True
+
+    late, first, second = Late(), Short(), Short()
+    called = callbacks.CallbackList([late, first, second])
+    assert called.callbacks == [first, second, late]
+    assert late.siblings == [first, second]
+
+
 class Short(callbacks.Callback):
     def __init__(self):
         super().__init__()
@@ -220,6 +441,23 @@ ERRORS = [
         "EarlyStopping: expected monitor to be a name, got None",
     ),
     (lambda: callbacks.EarlyStopping(metric="loss"), TypeError, "metric"),
+    (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ValueError, "expected factor from 0 to below 1, got 1.0"),
+    (lambda: callbacks.ReduceLROnPlateau(cooldown=-1), ValueError, "expected cooldown to be an integer >= 0, got -1"),
+    (lambda: callbacks.ReduceLROnPlateau(min_delta="a"), TypeError, "expected min_delta to be a number, got 'a'"),
+    (
+        lambda: callbacks.ModelCheckpoint("m.h5"),
+        ValueError,
+        "expected filepath to end in .fusedlstm or .keras with save_weights_only=False, got 'm.h5'",
+    ),
+    (
+        lambda: callbacks.ModelCheckpoint("m.keras", save_weights_only=True),
+        ValueError,
+        "expected filepath to end in .weights.npz or .weights.h5 with save_weights_only=True",
+    ),
+    (lambda: callbacks.ModelCheckpoint("m.keras", save_freq=0), ValueError, "expected save_freq to be 'epoch' or a"),
+    (lambda: callbacks.ModelCheckpoint(3), TypeError, "expected filepath to be a path, got 3"),
+    (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "expected schedule to be a function, got 0.1"),
+    (lambda: callbacks.CSVLogger("a", ", "), ValueError, "expected separator to be one character, got ', '"),
     (lambda: callbacks.LambdaCallback(on_epoch=print), TypeError, "LambdaCallback: unknown argument 'on_epoch'"),
     (lambda: callbacks.LambdaCallback(on_epoch_end=3), TypeError, "expected on_epoch_end to be a function, got 3"),
 ]

@@ -55,6 +55,19 @@ def test_get(identifier, config):
     assert constraints.get(constraints.serialize(found)).get_config() == config
 
 
+class Halved(constraints.Constraint):
+    def __call__(self, w):
+        return np.asarray(w) / 2
+
+
+def test_own_classes():
+    config = constraints.serialize(Halved())
+    assert config == {"class_name": "Halved", "config": {}}
+    assert type(constraints.deserialize(config, {"Halved": Halved})) is Halved
+    with pytest.raises(ValueError, match="unknown constraint 'Halved'"):
+        constraints.deserialize(config)
+
+
 def test_none_and_functions():
     assert constraints.get(None) is None
     assert constraints.serialize(None) is None

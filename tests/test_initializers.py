@@ -184,3 +184,26 @@ ERRORS = [
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+class Sevens(initializers.Initializer):
+    def __call__(self, shape, dtype="float32"):
+        return np.full(shape, 7, dtype)
+
+
+def test_own_classes():
+    config = initializers.serialize(Sevens())
+    assert config == {"class_name": "Sevens", "config": {}}
+    np.testing.assert_array_equal(initializers.deserialize(config, {"Sevens": Sevens})((2,)), [7, 7])
+    with pytest.raises(ValueError, match="unknown initializer 'Sevens'"):
+        initializers.deserialize(config)
+
+
+def test_the_values_themselves():
+    values = np.arange(6.0).reshape(2, 3)
+    initializer = initializers.get(values)
+    np.testing.assert_array_equal(initializer((2, 3), "float64"), values)
+    assert initializers.get(initializers.serialize(initializer)).get_config() == {"value": values.tolist()}
+    assert initializers.get(np.float32(0.5))((2,)).tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="does not fit a weight of shape"):
+        initializer((3, 2))

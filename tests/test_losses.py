@@ -1,12 +1,17 @@
 """Losses against Keras's numbers, their gradients against finite differences, and what they refuse."""
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loss_cases import IDS as CASE_IDS
+from loss_cases import LOSSES as CASES
+from loss_cases import data as case_data
 
-from fusedlstm import losses
+from fusedlstm import layers, losses, models
+from fusedlstm.utils import custom_object_scope, set_random_seed
 
 KERAS = json.loads((Path(__file__).parent / "fixtures" / "keras_training.json").read_text())
 WEIGHTS = {name: None if w is None else np.array(w) for name, w in KERAS["weights"].items()}
@@ -257,6 +262,110 @@ def test_a_loss_of_ones_own():
     assert Asymmetric().name == "asymmetric"
 
 
+def asymmetric(y_true, y_pred):
+    """`Asymmetric` as a function: values and the gradient of their sum."""
+    error = y_pred - y_true
+    factor = np.where(error > 0, 1.0, 3.0)
+    return (factor * error**2).mean(axis=-1), 2 * factor * error / error.shape[-1]
+
+
+def test_a_function_of_ones_own(rng):
+    y_true, y_pred, weight = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 2)), rng.uniform(size=(4, 3))
+    mask = MASK
+    loss = losses.get(asymmetric)
+    assert (type(loss).__name__, loss.name) == ("FunctionLoss", "asymmetric")
+    for w, m in itertools.product([None, weight, weight[:, :1]], [None, mask]):
+        value, gradient = loss.value_and_gradient(y_true, y_pred, w, m)
+        expected, d_expected = Asymmetric().value_and_gradient(y_true, y_pred, w, m)
+        assert value == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient, d_expected, rtol=1e-12)
+    # One number for the whole batch.
+    value, gradient = losses.get(lambda y, p: (np.sum(p * y), y)).value_and_gradient(y_true, y_pred)
+    assert value == pytest.approx((y_true * y_pred).sum())
+    np.testing.assert_array_equal(gradient, y_true)
+
+
+def test_a_model_is_trained_with_a_function(rng):
+    x, y = rng.normal(size=(64, 3)).astype("float32"), rng.normal(size=(64, 1)).astype("float32")
+    models_ = []
+    for loss in (asymmetric, Asymmetric()):
+        set_random_seed(3)
+        model = models.Sequential([layers.Input((3,)), layers.Dense(1)])
+        model.compile("sgd", loss)
+        model.fit(x, y, epochs=2, verbose=0, sample_weight=np.linspace(0, 1, 64))
+        models_.append(model)
+    for mine, other in zip(*(model.get_weights() for model in models_), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5)
+
+
+def test_classes_of_ones_own_are_found_by_name():
+    config = losses.serialize(Asymmetric(name="mine"))
+    with pytest.raises(ValueError, match="unknown loss 'Asymmetric'"):
+        losses.get(config)
+    with custom_object_scope({"Asymmetric": Asymmetric}):
+        assert losses.get(config).name == "mine"
+        assert type(losses.get("Asymmetric")) is Asymmetric
+
+
+@pytest.mark.parametrize(("name", "arguments", "true", "pred"), CASES, ids=CASE_IDS)
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+def test_every_gradient_is_finite_differences(name, arguments, true, pred, reduction, rng):
+    loss = getattr(losses, name)(reduction=reduction, **arguments)
+    y_true, y_pred = case_data(true, rng), case_data(pred, rng)
+    along_time = arguments.get("axis", -1) != -1  # the values are then one for each class
+    shape = (len(y_pred), y_pred.shape[2] if along_time else y_pred.shape[1])
+    mask = rng.uniform(size=shape) < 0.6
+    for weight, used in itertools.product([None, rng.uniform(size=shape[0]), rng.uniform(size=shape)], [None, mask]):
+        value, gradient = loss.value_and_gradient(y_true, y_pred, weight, used)
+        assert value == pytest.approx(loss(y_true, y_pred, weight, used), rel=1e-12)
+        assert gradient.dtype == np.float64
+        numeric = gradient_of(lambda p, w=weight, m=used: loss(y_true, p, w, m), y_pred)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
+        value32, gradient32 = loss.value_and_gradient(y_true, y_pred.astype(np.float32), weight, used)
+        assert gradient32.dtype == np.float32
+        assert value32 == pytest.approx(value, rel=1e-4, abs=1e-5)
+        np.testing.assert_allclose(gradient32, gradient, rtol=2e-3, atol=1e-5)
+    again = losses.get(json.loads(json.dumps(losses.serialize(loss))))
+    assert again.__dict__ == loss.__dict__
+
+
+def test_where_losses_have_corners_the_gradient_is_finite():
+    zeros, ones = np.zeros((2, 3)), np.ones((2, 3))
+    for name, arguments, _, _ in CASES:
+        loss = getattr(losses, name)(**arguments)
+        labels = name.startswith("Sparse")
+        for true, pred in [(zeros, zeros), (ones, zeros), (zeros, ones), (ones, ones)]:
+            if loss.__dict__.get("axis", -1) == -1 and not (name.startswith("Categorical") and not pred.any()):
+                value, gradient = loss.value_and_gradient(true[:, 0] if labels else true, pred + labels * 0.1)
+                assert np.isfinite(value), name
+                assert np.isfinite(gradient).all(), name
+
+
+def test_known_values():
+    # Closed forms, by hand.
+    assert losses.log_cosh([[0.0]], [[1.0]])[0] == pytest.approx(np.log(np.cosh(1)))
+    assert losses.log_cosh([[0.0]], [[500.0]])[0] == pytest.approx(500 - np.log(2))
+    assert losses.poisson([[2.0]], [[1.0]])[0] == pytest.approx(1, abs=1e-6)
+    assert losses.kl_divergence([[0.5, 0.5]], [[0.25, 0.75]])[0] == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+    assert losses.hinge([[0.0, 1.0]], [[0.5, 0.5]])[0] == pytest.approx((1.5 + 0.5) / 2)
+    assert losses.squared_hinge([[-1.0, 1.0]], [[0.5, 2.0]])[0] == pytest.approx(2.25 / 2)
+    assert losses.categorical_hinge([[0.0, 1.0, 0.0]], [[0.3, 0.5, 0.9]])[0] == pytest.approx(1.4)
+    assert losses.cosine_similarity([[3.0, 4.0]], [[4.0, 3.0]])[0] == pytest.approx(-0.96)
+    assert losses.mean_absolute_percentage_error([[2.0, -4.0]], [[1.0, -5.0]])[0] == pytest.approx(37.5)
+    assert losses.mean_squared_logarithmic_error([[np.e - 1]], [[0.0]])[0] == pytest.approx(1, rel=1e-6)
+    assert losses.binary_focal_crossentropy([[1.0]], [[0.5]])[0] == pytest.approx(0.25 * np.log(2))
+    focal = losses.categorical_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]], alpha=[1, 3], gamma=1)[0]
+    assert focal == pytest.approx(1.5 * np.log(2))
+
+
+def test_a_dtype_of_its_own():
+    y_true, y_pred = np.zeros((2, 1)), np.full((2, 1), 0.1, np.float32)
+    value, gradient = losses.MeanSquaredError(dtype="float64").value_and_gradient(y_true, y_pred)
+    assert value == float(np.float32(0.1)) ** 2
+    assert gradient.dtype == np.float32
+    assert losses.serialize(losses.Huber(dtype="float32"))["config"]["dtype"] == "float32"
+
+
 ONES = np.ones((4, 2))
 ERRORS = [
     (lambda: losses.MeanSquaredError("average"), ValueError, "MeanSquaredError: expected reduction to be one of"),
@@ -345,8 +454,25 @@ ERRORS = [
     ),
     (lambda: losses.get("msse"), ValueError, "unknown loss 'msse': expected one of 'binary_crossentropy', "),
     (lambda: losses.get({"class_name": "os.system"}), ValueError, "unknown loss 'os.system'"),
-    (lambda: losses.get(lambda y, p: p), TypeError, "expected a name or a fusedlstm.losses.Loss"),
-    (lambda: losses.get(5), TypeError, "got 5"),
+    (lambda: losses.get(5), TypeError, "expected a name, a fusedlstm.losses.Loss or a function, got 5"),
+    (lambda: losses.get(int), TypeError, "got <class 'int'>"),
+    (
+        lambda: losses.get(lambda y, p: p)(ONES, ONES),
+        TypeError,
+        r"loss '<lambda>': expected the function to return \(values, gradient\), got ndarray",
+    ),
+    (lambda: losses.get(lambda y, p: (p[0], p))(ONES, ONES), ValueError, r"first axes of y_pred \(4, 2\), got \(2,\)"),
+    (lambda: losses.get(lambda y, p: (0, p[0]))(ONES, ONES), ValueError, r"a gradient \(4, 2\), got \(2,\)"),
+    (lambda: losses.serialize(losses.get(lambda y, p: p)), TypeError, "a function has no config"),
+    (lambda: losses.MeanSquaredError(dtype="int8"), ValueError, "expected dtype 'float32', 'float64' or None"),
+    (lambda: losses.BinaryFocalCrossentropy(gamma=-1), ValueError, "BinaryFocalCrossentropy: expected gamma >= 0"),
+    (lambda: losses.BinaryFocalCrossentropy(alpha="a"), TypeError, "expected alpha to be a number, got 'a'"),
+    (
+        lambda: losses.CategoricalFocalCrossentropy([1, 2, 3])(ONES, ONES),
+        ValueError,
+        r"expected alpha to have 2 numbers for y_pred \(4, 2\), got 3",
+    ),
+    (lambda: losses.CosineSimilarity("a"), TypeError, "CosineSimilarity: expected axis to be an integer, got 'a'"),
     (lambda: losses.serialize("mse"), TypeError, "serialize: expected a Loss, got 'mse'"),
 ]
 

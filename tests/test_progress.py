@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import timeit
+import types
 
 import pytest
 
@@ -176,6 +178,74 @@ def test_a_dumb_terminal_gets_plain_lines(clock, monkeypatch):
     stream = Terminal()
     run(stream, clock, epochs=1)
     assert stream.getvalue() == f"4/4 - 0s - 100ms/step - {VALUES}\n"
+
+
+def test_half_segments(clock):
+    stream = Terminal()
+    run(stream, clock, epochs=1, steps=8)
+    assert "\x1b[32m━━╸\x1b[0m\x1b[90m━━━━━━━━━━━━━━━━━\x1b[0m \x1b[36m0s\x1b[0m" in stream.getvalue()  # 1 of 8
+
+
+class Handle:
+    """One output of a cell, as IPython keeps it: its last state alone."""
+
+    made: list = []  # noqa: RUF012
+
+    def __init__(self, bundle):
+        self.states = [bundle["text/plain"]]
+        Handle.made.append(self)
+
+    def update(self, bundle, raw):
+        assert raw
+        self.states.append(bundle["text/plain"])
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A stream of ipykernel's, and IPython's display."""
+
+    def display(bundle, raw, display_id):
+        assert raw
+        assert display_id
+        return Handle(bundle)
+
+    module = types.ModuleType("IPython.display")
+    module.display = display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setattr(Handle, "made", [])
+    return type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+
+
+def test_in_a_notebook(clock, notebook):
+    run(notebook, clock, validate=True)
+    assert notebook.getvalue() == ""
+    assert len(Handle.made) == 2  # one an epoch
+    for epoch, handle in enumerate(Handle.made):
+        assert handle.states[-1] == f"Epoch {epoch + 1}/2\n4/4 {'━' * 20} 0s 100ms/step - {VALUES}"
+        assert len(handle.states) == 5
+        assert not any(set(state) & set("\r\x1b") for state in handle.states)
+
+
+def test_a_notebook_without_ipython_gets_plain_lines(clock, notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    run(notebook, clock, epochs=1)
+    assert notebook.getvalue() == f"4/4 - 0s - 100ms/step - {VALUES}\n"
+
+
+def test_a_step_that_draws_nothing_costs_next_to_nothing(monkeypatch):
+    """What `fit` spends on the bar between two drawings; the bound leaves room for a busy machine."""
+    monkeypatch.setattr(progress, "_INTERVAL", 1e9)
+    stream = Terminal()
+    with contextlib.redirect_stdout(stream):
+        called = CallbackList([ProgressBar()], None, {"verbose": 1, "epochs": 1, "steps": 1 << 20})
+        called.on_train_begin()
+        called.on_epoch_begin(0)
+        logs = {"loss": 1.0}
+        called.on_train_batch_end(0, logs)
+        best = min(timeit.repeat(lambda: called.on_train_batch_end(7, logs), number=2000, repeat=20)) / 2000
+    assert best < 2e-6
+    assert stream.getvalue().count("\r") <= 1
 
 
 def test_no_standard_output(clock):

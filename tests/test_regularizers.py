@@ -61,6 +61,22 @@ def test_get(identifier, config):
     assert regularizers.get(regularizers.serialize(found)).get_config() == config
 
 
+class Cubes(regularizers.Regularizer):
+    """sum |w|^3"""
+
+    def value_and_gradient(self, w):
+        return float((np.abs(w) ** 3).sum()), 3 * w * np.abs(w)
+
+
+def test_own_classes():
+    config = regularizers.serialize(Cubes())
+    assert config == {"class_name": "Cubes", "config": {}}
+    assert type(regularizers.deserialize(config, {"Cubes": Cubes})) is Cubes
+    with pytest.raises(ValueError, match="unknown regularizer 'Cubes'"):
+        regularizers.deserialize(config)
+    assert regularizers.get("l1l2").get_config() == regularizers.get("L1L2").get_config()
+
+
 def test_none_is_none():
     assert regularizers.get(None) is None
     assert regularizers.serialize(None) is None

@@ -159,3 +159,28 @@ def test_a_peer_that_computes_something_else_is_refused() -> None:
         cases.check("PyTorch", [zeros[0] + 0.01], zeros)
     with pytest.raises(AssertionError, match=r"PyTorch, result 0: expected shape \(2, 3, 4\), got \(2, 3\)"):
         cases.check("PyTorch", [want[0][..., 0]], want)
+
+
+def test_memory_is_compared_and_shown_as_memory() -> None:
+    entries = results(times("fusedlstm", 1e-7, peak_bytes=26_500_000), times("PyTorch", 1e-7, peak_bytes=63_600_000))
+    (line,) = report.lines_of(entries)
+    assert line.ratio == pytest.approx(2.4)
+    assert line.of_floor is None
+    assert "| 1, 2, 3, 4 | 26.5 MB | 63.6 MB | 2.40 |" in report.markdown(entries)
+
+
+def test_more_threads_are_reported_by_their_speed_up() -> None:
+    one = times("fusedlstm", 9e-3, rows_and_steps=1000)
+    two = times("fusedlstm", 5e-3, rows_and_steps=1000, threads=2)
+    alone, together = report.lines_of(results(one, two))
+    assert (alone.speed_up, together.speed_up) == (None, pytest.approx(1.8))
+    assert together.each == pytest.approx(5e-6)
+    text = report.markdown(results(one, two))
+    assert "| B, T, I, H | fusedlstm | a row and step | of the floor |" in text
+    assert "| 1, 2, 3, 4 | 5.00 ms | 5.00 µs | 1.80 | 10% |" in text
+
+
+def test_a_row_and_step_may_take_nanoseconds() -> None:
+    assert [report.shown(seconds) for seconds in (2.5, 4e-3, 31e-6, 1.25e-7, 4e-10)] == [
+        "2.50 s", "4.00 ms", "31.0 µs", "125 ns", "0.40 ns",
+    ]  # fmt: skip

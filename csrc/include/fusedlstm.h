@@ -253,32 +253,75 @@ FUSEDLSTM_API int fusedlstm_activation_backward(int dtype, int activation, int64
 FUSEDLSTM_API int fusedlstm_embedding_gradient(int dtype, int64_t n, int64_t rows, int64_t width, const int64_t *ids,
                                                const void *d_out, void *d_table, const char **error);
 
-/* Optimizer updates of one variable of n elements, one pass over all its buffers. `gradient_scale` multiplies the
- * gradient first (for clipping by norm). `decay` then shrinks the weights, w -= decay w, ahead of the update. */
+/* The CTC loss of every row, -log of the probability that its steps spell the target (Graves et al. 2006): the sum over
+ * all ways to write the target's labels in the row's steps, in order, each over one or more steps, blanks (class 0) in
+ * between where wanted, and needed between equal labels. A step's probabilities are the softmax of its logits.
+ * Where there is no such way, too few steps or an infinite logit being in the way, the value is Inf and the gradient 0;
+ * where a step has no softmax, both are NaN. Logits further than 1e30 below the largest count as -Inf. */
+struct fusedlstm_ctc {
+    int64_t batch, steps, classes, labels; /* B, T >= 0, C >= 1 with the blank, L >= 0 */
+    int32_t dtype;
+    int32_t threads;               /* 1 or more: the most that may work; each has its part of the workspace */
+    const void *logits;            /* (B,T,C) contiguous */
+    const int64_t *targets;        /* (B,L) contiguous: labels, 1 ... C-1 */
+    const int64_t *target_lengths; /* (B,): how many of a row's targets count, 0 ... L */
+    const int64_t *input_lengths;  /* (B,): how many of a row's steps count, 0 ... T; the gradient of the others is 0 */
+    void *values;                  /* (B,) */
+    void *d_logits;                /* (B,T,C) contiguous: the gradient of the sum of the values; NULL: not wanted */
+    void *workspace;               /* ctc_workspace_size bytes, aligned to 64 */
+};
+FUSEDLSTM_API size_t fusedlstm_ctc_workspace_size(const struct fusedlstm_ctc *args);
+FUSEDLSTM_API int fusedlstm_ctc_loss(const struct fusedlstm_ctc *args, const char **error);
+
+/* Optimizer updates of one variable, one pass over the weights and all buffers of the rule. In each of them
+ *     g = clip(gradient_scale * g, -clip, clip) and w -= decay * w
+ * come first; bias corrections are folded into lr, the learning rate, by the caller. The rules, with the buffers that
+ * stand in `slots` (those in brackets may be NULL, all others of the three have to be):
+ *     SGD       [v]          momentum 0: w -= lr g. Else v = momentum v - lr g; w += v, with nesterov
+ *                            w += momentum v - lr g (then v is needed)
+ *     LION      m            w -= lr sign(beta_1 m + (1-beta_1) g); m = beta_2 m + (1-beta_2) g
+ *     RMSPROP   s [a] [v]    s += (1-beta_2)(g^2 - s); a += (1-beta_2)(g - a); step = lr g / sqrt(s - a^2 + epsilon), a^2
+ *                            only with `a` (centered). w -= step, or with `v`: v = momentum v + step; w -= v
+ *     ADAGRAD   s            s += g^2; w -= lr g / sqrt(s + epsilon)
+ *     ADADELTA  s d          s += (1-beta_2)(g^2 - s); step = g sqrt(d + epsilon) / sqrt(s + epsilon);
+ *                            d += (1-beta_2)(step^2 - d); w -= lr step
+ *     ADAM      m v [v_max]  m += (1-beta_1)(g - m); v += (1-beta_2)(g^2 - v); w -= lr m / (sqrt(v) + epsilon); with
+ *                            v_max = max(v_max, v) in v's place (amsgrad). AdamW is `decay`
+ *     NADAM     m v          m, v as above; w -= lr (m_factor m + g_factor g) / (sqrt(v_factor v) + epsilon)
+ *     ADAMAX    m u          m as above; u = max(beta_2 u, |g|); w -= lr m / (u + epsilon)
+ * (Sutskever et al. 2013; Chen et al. 2023; Tieleman and Hinton 2012; Duchi et al. 2011; Zeiler 2012; Kingma and Ba
+ * 2015; Reddi et al. 2018; Loshchilov and Hutter 2019; Dozat 2016.)
+ *
+ * With `by_row`, w is a table of n / width rows, and g holds the gradients of row_count of them, those that `rows`
+ * names; that of every other row is zero, and costs no more than the rule makes of it. */
+enum fusedlstm_rule {
+    FUSEDLSTM_SGD = 0,
+    FUSEDLSTM_LION = 1,
+    FUSEDLSTM_RMSPROP = 2,
+    FUSEDLSTM_ADAGRAD = 3,
+    FUSEDLSTM_ADADELTA = 4,
+    FUSEDLSTM_ADAM = 5,
+    FUSEDLSTM_NADAM = 6,
+    FUSEDLSTM_ADAMAX = 7
+};
 struct fusedlstm_update {
     int64_t n;
-    int32_t dtype;
-    void *w;       /* (n,) updated */
-    const void *g; /* (n,) the gradient */
-    double learning_rate, gradient_scale, decay;
+    int32_t dtype, rule, nesterov, by_row;
+    void *w;        /* (n,) updated */
+    const void *g;  /* (n,) the gradient; by_row (row_count,width) */
+    void *slots[3]; /* (n,) each, updated */
+    /* What the rule does not name is unused. clip: HUGE_VAL for none. */
+    double learning_rate, gradient_scale, clip, decay;
+    double momentum, beta_1, beta_2, epsilon, m_factor, g_factor, v_factor;
+    /* With by_row: width divides n; rows (row_count,) ascending, each once, in 0 ... n/width - 1. */
+    int64_t width, row_count;
+    const int64_t *rows;
 };
+FUSEDLSTM_API int fusedlstm_update(const struct fusedlstm_update *update, const char **error);
 
-/* momentum 0 (velocity may be NULL): w -= lr g. Else v = momentum v - lr g; w += v, or with nesterov
- * w += momentum v - lr g. */
-FUSEDLSTM_API int fusedlstm_sgd_update(const struct fusedlstm_update *update, void *velocity, double momentum,
-                                       int nesterov, const char **error);
-
-/* v = rho v + (1-rho) g^2; a = rho a + (1-rho) g; step = lr g / sqrt(v - a^2 + epsilon), a only where `average` is not
- * NULL (centered). w -= step, or where `velocity` is not NULL: m = momentum m + step; w -= m. */
-FUSEDLSTM_API int fusedlstm_rmsprop_update(const struct fusedlstm_update *update, void *mean_square, void *average,
-                                           void *velocity, double rho, double momentum, double epsilon,
+/* The exponential moving average of n weights: average = momentum average + (1-momentum) w. */
+FUSEDLSTM_API int fusedlstm_average_update(int dtype, int64_t n, const void *w, void *average, double momentum,
                                            const char **error);
-
-/* m += (1-beta_1)(g - m); v += (1-beta_2)(g^2 - v); w -= lr m / (sqrt(v) + epsilon). The bias correction is folded
- * into the learning rate by the caller. amsgrad: where `v_max` is not NULL, v_max = max(v_max, v) takes v's place.
- * (Kingma and Ba 2015; AdamW, Loshchilov and Hutter 2019, is `decay`.) */
-FUSEDLSTM_API int fusedlstm_adam_update(const struct fusedlstm_update *update, void *m, void *v, void *v_max,
-                                        double beta_1, double beta_2, double epsilon, const char **error);
 
 #ifdef __cplusplus
 }

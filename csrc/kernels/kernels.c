@@ -9,12 +9,15 @@
 
 #if KERNELS_REAL == 32
 #define real_sqrt sqrtf
+#define real_abs fabsf
 #else
 #define real_sqrt sqrt
+#define real_abs fabs
 #endif
 
 /* Each block builds on the ones before. */
 #include "activations.inc"
+#include "ctc.inc"
 #include "gemm.inc"
 #include "optimizers.inc"
 
@@ -52,8 +55,9 @@ const struct kernels NAME(KERNELS_ISA, KERNELS_REAL) = {
     .matmul = matmul,
     .activation_forward = activation_forward,
     .activation_backward = activation_backward,
+    .ctc_workspace_size = ctc_workspace_size,
+    .ctc_loss = ctc_loss,
     .embedding_gradient = embedding_gradient,
-    .sgd_update = sgd_update,
-    .rmsprop_update = rmsprop_update,
-    .adam_update = adam_update,
+    .update = update,
+    .average_update = average_update,
 };

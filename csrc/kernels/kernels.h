@@ -52,12 +52,12 @@ struct kernels {
     void (*activation_forward)(int activation, int64_t n, const void *x, void *y);
     void (*activation_backward)(int activation, int64_t n, const void *y, const void *d_y, void *d_x);
 
+    size_t (*ctc_workspace_size)(const struct fusedlstm_ctc *);
+    void (*ctc_loss)(void *ctc_args, struct member *);
+
     void (*embedding_gradient)(int64_t n, int64_t width, const int64_t *ids, const void *d_out, void *d_table);
-    void (*sgd_update)(const struct fusedlstm_update *, void *velocity, double momentum, int nesterov);
-    void (*rmsprop_update)(const struct fusedlstm_update *, void *mean_square, void *average, void *velocity,
-                           double rho, double momentum, double epsilon);
-    void (*adam_update)(const struct fusedlstm_update *, void *m, void *v, void *v_max, double beta_1, double beta_2,
-                        double epsilon);
+    void (*update)(const struct fusedlstm_update *);
+    void (*average_update)(int64_t n, const void *w, void *average, double momentum);
 };
 
 /* Every call works on the table of the instruction set in use (dispatch.c). */

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusedlstm.utils.custom_objects import class_name, find_custom
+from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 Array = NDArray[Any]
 
@@ -182,6 +182,19 @@ def serialize(constraint: Any) -> dict[str, Any] | None:
     if not isinstance(constraint, Constraint):
         raise TypeError(f"serialize: expected a Constraint, got {constraint!r}")
     return {"class_name": class_name(type(constraint)), "config": constraint.get_config()}
+
+
+def deserialize(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The constraint that `serialize` described.
+
+    Parameters
+    ----------
+    config : dict
+    custom_objects : dict of str to class, optional
+        Own classes by their names.
+    """
+    with custom_object_scope(custom_objects):
+        return get(config)
 
 
 # Keras's second spelling of each class.

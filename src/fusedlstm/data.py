@@ -1,26 +1,14 @@
-"""What `fit`, `evaluate` and `predict` take, checked and cut into batches."""
+"""What `fit`, `evaluate` and `predict` take, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fusedlstm.layers.base import Array, real_array, show_shape
-
-
-class Batch(NamedTuple):
-    """One step's data."""
-
-    x: list[Array]  # one per input of the model
-    y: list[Any] | None  # one per output, None for one that is not judged
-    weight: list[Any] | None  # one per output, or None: per row, or per row and time step
-
-    @property
-    def rows(self) -> int:
-        """How many samples it holds."""
-        return len(self.x[0])
+from fusedlstm.tables import is_columnar
 
 
 class Place(NamedTuple):
@@ -41,7 +29,7 @@ class Spec(NamedTuple):
 
 def is_iterable_of_batches(x: Any) -> bool:
     """Whether `x` is a generator, a loader or the like rather than an array or what becomes one."""
-    if isinstance(x, np.ndarray | list | tuple | dict | str | bytes) or hasattr(x, "__array__"):
+    if isinstance(x, np.ndarray | list | tuple | dict | str | bytes) or is_columnar(x):
         return False
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
@@ -203,134 +191,3 @@ def combine(
             raise ValueError(f"{spec.owner}: expected class_weight None with {len(targets)} outputs, use sample_weight")
         weights = [class_weights(spec, targets[0], class_weight)]
     return targets, weights
-
-
-def _each(arrays: list[Any] | None, take: Callable[[Array], Array]) -> list[Any] | None:
-    return None if arrays is None else [None if array is None else take(array) for array in arrays]
-
-
-class Arrays:
-    """Batches cut from arrays in memory.
-
-    Parameters
-    ----------
-    data : Batch
-        Of all rows.
-    batch_size : int
-    generator : numpy Generator, optional
-        Shuffles the rows anew for every pass; None: they stay in order.
-    """
-
-    def __init__(self, data: Batch, batch_size: int, generator: np.random.Generator | None = None) -> None:
-        self.data = data
-        self.batch_size = batch_size
-        self.generator = generator
-        self.rows = data.rows
-
-    @property
-    def steps(self) -> int | None:
-        """Batches in a pass, None if not known."""
-        return -(-self.rows // self.batch_size)
-
-    def sample(self) -> Batch:
-        """The first row, as a batch."""
-        return self._cut(slice(0, 1))
-
-    def split(self, share: float) -> tuple[Arrays, Arrays]:
-        """All but the last rows, and the last rows, in their original order."""
-        at = int(np.floor(self.rows * (1 - share)))
-        return (
-            Arrays(self._cut(slice(0, at)), self.batch_size, self.generator),
-            Arrays(self._cut(slice(at, None)), self.batch_size),
-        )
-
-    def _cut(self, rows: slice) -> Batch:
-        x, y, weight = self.data
-        return Batch([a[rows] for a in x], _each(y, lambda a: a[rows]), _each(weight, lambda a: a[rows]))
-
-    def __iter__(self) -> Iterator[Batch]:
-        size = self.batch_size
-        if self.generator is None:
-            for start in range(0, self.rows, size):
-                yield self._cut(slice(start, start + size))
-            return
-        order = self.generator.permutation(self.rows)
-        x, y, weight = self.data
-        if len(x) == 1 and y is not None and len(y) == 1 and y[0] is not None and weight is None:
-            first, target = x[0], y[0]
-            for start in range(0, self.rows, size):  # nearly every model, without the calls
-                rows = order[start : start + size]
-                yield Batch([first.take(rows, axis=0)], [target.take(rows, axis=0)], None)
-            return
-        for start in range(0, self.rows, size):
-            rows = order[start : start + size]
-
-            def take(array: Array, rows: Array = rows) -> Array:
-                return array.take(rows, axis=0)
-
-            yield Batch([take(a) for a in x], _each(y, take), _each(weight, take))
-
-
-class Stream:
-    """Batches from a generator, or from an object that can be iterated or indexed again and again.
-
-    Parameters
-    ----------
-    data : iterable
-        Of x, (x,), (x, y) or (x, y, sample_weight).
-    check : function
-        (x, y, sample_weight) -> Batch.
-    """
-
-    def __init__(self, data: Any, check: Callable[[Any, Any, Any], Batch]) -> None:
-        self.data = data
-        self.check = check
-
-    @property
-    def steps(self) -> int | None:
-        """Batches in a pass, None if not known."""
-        return len(self.data) if hasattr(self.data, "__len__") else None
-
-    def __iter__(self) -> Iterator[Batch]:
-        data = self.data
-        items: Iterable[Any]
-        if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-            items = (data[k] for k in range(len(data)))
-        else:
-            items = data
-        for item in items:
-            parts = tuple(item) if isinstance(item, tuple | list) else (item,)
-            yield self.check(*(parts + (None, None))[:3])
-        if hasattr(data, "on_epoch_end"):
-            data.on_epoch_end()
-
-
-class Passes:
-    """Batches epoch by epoch: each a whole pass over the source, or `steps` batches that go on where the last ended.
-
-    Parameters
-    ----------
-    source : Arrays or Stream
-    steps : int, optional
-        Batches in an epoch.
-    """
-
-    def __init__(self, source: Arrays | Stream, steps: int | None = None) -> None:
-        self.source = source
-        self.steps = steps if steps is not None else source.steps
-        self._whole = steps is None
-        self._going: Iterator[Batch] | None = None
-
-    def epoch(self) -> Iterator[Batch]:
-        """The batches of the next epoch; fewer than `steps` only if a source ended that cannot start again."""
-        if self._whole or self.steps is None:
-            yield from self.source
-            return
-        for _ in range(self.steps):
-            batch = None if self._going is None else next(self._going, None)
-            if batch is None:
-                self._going = iter(self.source)
-                batch = next(self._going, None)
-                if batch is None:
-                    return
-            yield batch

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm import saving
 from fusedlstm.data import cast
 from fusedlstm.layers.base import Array, Backward, real_array
 from fusedlstm.model_config import from_config, get_config
@@ -72,6 +73,7 @@ class Model(Structured):
             return outputs, masks, None
 
         def run_backward(d_outputs: list[Any]) -> None:
+            self.gradients = []  # those of the step before make room for the new ones
             backward(d_outputs)
             self._collect()
 
@@ -126,6 +128,7 @@ class Model(Structured):
             return results, result_masks, None
 
         def run_backward(d_outputs: Any) -> Any:
+            self.gradients = []
             d_inputs = backward([d_outputs] if single else d_outputs)
             self._collect()
             return d_inputs if len(x) > 1 else d_inputs[0]
@@ -163,6 +166,61 @@ class Model(Structured):
         outputs = super().__call__(inputs, training, mask, **arguments)
         plain = self._output_keys is not None and not isinstance(outputs, dict)
         return self.pack(outputs if isinstance(outputs, list) else [outputs]) if plain else outputs
+
+    def generate(
+        self,
+        seed: Any,
+        steps: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: Any = None,
+        rng: Any = None,
+    ) -> Any:
+        """Write on from a seed, a token at a time, each drawn from the model's outputs for all that went before.
+
+        The model reads the seed and then its own tokens as a stream: one step of each layer a token, its recurrent
+        layers keeping their states. What is written is what one would get by predicting the next token from the
+        whole text so far, over and over, from zero states; those of stateful layers stay as they are.
+
+        Parameters
+        ----------
+        seed : list or array of int, or list or (B,T) array of such
+            Ids of the tokens to go on from, at least one; or one seed for each row of a batch, of any lengths.
+        steps : int
+            How many tokens to write.
+        temperature : float
+            What the logits are divided by: below 1 the likely tokens become likelier. 0: always take the likeliest.
+        top_k : int, optional
+            Draw from the `top_k` likeliest tokens only.
+        top_p : float, optional
+            Draw from the fewest likeliest tokens only whose probabilities add up to `top_p` or more (nucleus
+            sampling, Holtzman et al. 2020); after `top_k`.
+        stop : int or sequence of int, optional
+            A row ends with the first of these tokens that it writes.
+        rng : int or numpy.random.Generator, optional
+            Where the random numbers come from: a seed, or a generator, which is drawn from; None: repeatable after
+            `fusedlstm.utils.set_random_seed`. Token k of row b is chosen with the number [k, b] of
+            ``rng.random((steps, B))``.
+
+        Returns
+        -------
+        (N,) array of int64, or list of them
+            The written tokens, without the seed; N is `steps` unless a token of `stop`, which is the last one then,
+            came before. A list if there was a list of seeds.
+
+        Raises
+        ------
+        ValueError
+            If the inputs are neither ids for an `Embedding` nor one-hot, the outputs neither softmax probabilities
+            nor logits; if a layer needs the whole sequence, such as `Bidirectional` or attention; for ids and
+            arguments out of their domain; if the outputs are not finite.
+        TypeError
+            For a seed of anything but integers.
+        """
+        from fusedlstm.generation import generate
+
+        return generate(self, seed, steps, temperature, top_k, top_p, stop, rng)
 
     # Showing and saving.
 
@@ -210,6 +268,47 @@ class Model(Structured):
             show_trainable=show_trainable,
         )
         (print_fn or print)(text)
+
+    def save(
+        self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, *, include_optimizer: bool = True
+    ) -> None:
+        """Save the whole model; see `saving.save_model`. `models.load_model` makes it anew.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            Ends in ``.fusedlstm``, or in ``.keras`` for Keras's format, which needs h5py.
+        overwrite : bool
+            Whether a file that is there already may be replaced.
+        zipped : bool, optional
+            True or None.
+        include_optimizer : bool
+            Whether to save what the model was compiled with, and the optimizer's state.
+        """
+        saving.save_model(self, filepath, overwrite, zipped, include_optimizer=include_optimizer)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Save the weights, and the optimizer's state once it has one; see `saving.save_weights`.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            Ends in ``.weights.npz``, or in ``.weights.h5`` for Keras's format, which needs h5py.
+        overwrite : bool
+            Whether a file that is there already may be replaced.
+        """
+        saving.save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
+        """Set the weights from a file of weights or of a model of the same layers; see `saving.load_weights`.
+
+        Parameters
+        ----------
+        filepath : str or Path
+        skip_mismatch : bool
+            Warn of weights that are missing, or of another shape, and leave them as they are.
+        """
+        saving.load_weights(self, filepath, skip_mismatch)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to make an equal model with new weights."""

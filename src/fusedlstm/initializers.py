@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fusedlstm.random import check_seed, next_seed
-from fusedlstm.utils.custom_objects import class_name, find_custom
+from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 Array = NDArray[Any]
 Shape = int | Sequence[int]
@@ -84,7 +84,7 @@ class Constant(Initializer):
             raise ValueError(f"Constant: value of shape {value.shape} does not fit a weight of shape {sizes}") from None
 
     def get_config(self) -> dict[str, Any]:
-        return {"value": self.value.tolist() if isinstance(self.value, np.ndarray) else self.value}
+        return {"value": self.value.tolist() if isinstance(self.value, np.ndarray | np.generic) else self.value}
 
 
 class Zeros(Initializer):
@@ -373,9 +373,9 @@ def get(identifier: Any) -> Callable[..., Array] | None:
 
     Parameters
     ----------
-    identifier : str, Initializer, type, callable, dict or None
-        A name ("glorot_uniform" or "GlorotUniform"), an initializer, its class, any function of (shape, dtype), or
-        what `serialize` gave. None gives None.
+    identifier : str, Initializer, type, callable, array, dict or None
+        A name ("glorot_uniform" or "GlorotUniform"), an initializer, its class, any function of (shape, dtype), the
+        values themselves, or what `serialize` gave. None gives None.
 
     Returns
     -------
@@ -395,6 +395,8 @@ def get(identifier: Any) -> Callable[..., Array] | None:
         return _class(identifier.get("class_name")).from_config(dict(identifier.get("config") or {}))
     if isinstance(identifier, str):
         return _class(identifier)()
+    if isinstance(identifier, np.ndarray | np.generic):
+        return Constant(identifier)
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if callable(identifier):
@@ -416,9 +418,23 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
     return {"class_name": class_name(type(initializer)), "config": initializer.get_config()}
 
 
+def deserialize(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Callable[..., Array]:
+    """The initializer that `serialize` described.
+
+    Parameters
+    ----------
+    config : dict
+    custom_objects : dict of str to class, optional
+        Own classes by their names.
+    """
+    with custom_object_scope(custom_objects):
+        return get(config)
+
+
 # Keras's second spelling of each class.
 zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
 random_normal, truncated_normal, random_uniform = RandomNormal, TruncatedNormal, RandomUniform
 variance_scaling, orthogonal = VarianceScaling, Orthogonal
 glorot_uniform, glorot_normal, he_uniform, he_normal = GlorotUniform, GlorotNormal, HeUniform, HeNormal
 lecun_uniform, lecun_normal = LecunUniform, LecunNormal
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal

@@ -11,6 +11,7 @@ import numpy as np
 from fusedlstm import losses, metrics
 from fusedlstm.layers.base import Array, Layer, find
 from fusedlstm.metrics import Metric
+from fusedlstm.metrics.base import plain
 from fusedlstm.variables import Variable
 
 
@@ -270,7 +271,7 @@ class Objective:
     def values(self) -> list[float]:
         """The means since `reset`, in the order of `names`; losses weighted by the batches' sizes."""
         rows = self._rows or float("nan")
-        own = [metric.result() for _, _, metric in self._ordered()]
+        own = [plain(metric.result()) for _, _, metric in self._ordered()]
         parts = [output.loss_sum / rows for output in self._judged()]
         return [self._loss_sum / rows, *parts, *own]
 

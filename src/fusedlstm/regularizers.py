@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusedlstm.utils.custom_objects import class_name, find_custom
+from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 Array = NDArray[Any]
 
@@ -153,7 +154,10 @@ class OrthogonalRegularizer(Regularizer):
         return {"factor": self.factor, "mode": self.mode}
 
 
-_CLASSES: dict[str, type[Regularizer]] = {cls.__name__: cls for cls in (L1, L2, L1L2, OrthogonalRegularizer)}
+_CLASSES: dict[str, type[Regularizer]] = {
+    **{cls.__name__: cls for cls in (L1, L2, L1L2, OrthogonalRegularizer)},
+    "l1l2": L1L2,
+}
 _BY_NAME: dict[str, type[Regularizer]] = {
     "l1": L1,
     "l2": L2,
@@ -210,6 +214,19 @@ def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
     if not isinstance(regularizer, Regularizer):
         raise TypeError(f"serialize: expected a Regularizer, got {regularizer!r}")
     return {"class_name": class_name(type(regularizer)), "config": regularizer.get_config()}
+
+
+def deserialize(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Regularizer | None:
+    """The regularizer that `serialize` described.
+
+    Parameters
+    ----------
+    config : dict
+    custom_objects : dict of str to class, optional
+        Own classes by their names.
+    """
+    with custom_object_scope(custom_objects):
+        return get(config)
 
 
 # Keras's second spelling of each class.

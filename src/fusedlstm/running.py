@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import optimizers
+from fusedlstm.batches import Arrays, Batch, Passes, Stream
 from fusedlstm.callbacks import Callback, CallbackList
-from fusedlstm.data import Arrays, Batch, Passes, Spec, Stream, check_x, combine, is_iterable_of_batches
+from fusedlstm.data import Spec, check_x, combine, is_iterable_of_batches
 from fusedlstm.layers.base import Array, Backward, Layer, Shape
 from fusedlstm.objective import Objective, Penalties
 from fusedlstm.utils.progress import ProgressBar
@@ -24,6 +25,7 @@ class Runner(Layer):
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: Any = None
         self._objective: Objective | None = None
+        self.compile_arguments: dict[str, Any] | None = None
         self._penalties = Penalties([], [])
 
     # What a subclass defines.
@@ -87,6 +89,9 @@ class Runner(Layer):
         names = [place.name for place in self.spec().outputs]
         objective = Objective(self.label, names, loss, loss_weights, metrics, weighted_metrics)
         self.optimizer, self.loss, self._objective = chosen, loss, objective
+        self.compile_arguments = {
+            "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics
+        }  # fmt: skip
 
     @property
     def compiled(self) -> bool:
@@ -135,7 +140,8 @@ class Runner(Layer):
         if not self.built:
             self.prepare(batch.x)
             self.build((None, *batch.x[0].shape[1:]))
-        self._penalties = Penalties(self.all_layers(), self.trainable_weights)
+        weighed = objective is not None or Layer.penalized
+        self._penalties = Penalties(self.all_layers(), self.trainable_weights) if weighed else Penalties([], [])
 
     def _pass(self, x: list[Array], training: bool, need_backward: bool) -> tuple[list[Any], list[Any], Any]:
         """`run`, with the outputs' penalties counted from here."""
@@ -190,7 +196,8 @@ class Runner(Layer):
         if isinstance(callbacks, CallbackList):
             callbacks = callbacks.callbacks
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        shown = [ProgressBar()] if verbose != 0 else []
+        own = any(isinstance(callback, ProgressBar) for callback in given)
+        shown = [ProgressBar()] if verbose != 0 and not own else []
         return CallbackList(given + shown + extra, model=self, params={"verbose": verbose, **params})
 
     def _check_verbose(self, verbose: Any) -> int:
@@ -278,8 +285,9 @@ class Runner(Layer):
         source = self._source(x, None, None, batch_size)
         if isinstance(source, Arrays):
             self._ready(source.sample())
-            if not source.rows:
-                return self.pack(self.run(source.data.x, False, False)[0])
+            unseen = not (verbose or callbacks or limit)
+            if not source.rows or (unseen and source.rows <= source.batch_size):
+                return self.pack(self._pass(source.data.x, False, False)[0])
         called = self._callbacks(callbacks, verbose, [], epochs=1, steps=limit or source.steps)
         begins, ends = called.has("on_predict_batch_begin"), called.has("on_predict_batch_end")
         called.on_predict_begin()
@@ -287,7 +295,7 @@ class Runner(Layer):
         for batch in Passes(source, limit).epoch():
             if begins:
                 called.on_predict_batch_begin(len(outputs))
-            if not outputs:
+            if not outputs and not isinstance(source, Arrays):
                 self._ready(batch)
             outputs.append(self._pass(batch.x, False, False)[0])
             if ends:

@@ -284,9 +284,8 @@ class Structured(Trainer):
         return Spec(self.label, inputs, outputs)
 
     def fixed_batch(self) -> int | None:
-        if not any(layer.stateful for layer in self.all_layers()):
-            return None
-        return next((shape[0] for shape in map(self._expected, range(len(self._inputs))) if shape and shape[0]), None)
+        fixed = next((shape[0] for shape in map(self._expected, range(len(self._inputs))) if shape and shape[0]), None)
+        return fixed if fixed and any(layer.stateful for layer in self.all_layers()) else None
 
     def prepare(self, x: list[Array]) -> list[Shape]:
         if not self.built:

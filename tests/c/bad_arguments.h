@@ -8,10 +8,10 @@
 
 #include "fusedlstm.h"
 
-enum entry { PACK, FORWARD, BACKWARD, MATMUL, ACTIVATION, SLOPE, EMBEDDING, SGD, RMSPROP, ADAM, ENTRIES };
+enum entry { PACK, FORWARD, BACKWARD, MATMUL, ACTIVATION, SLOPE, EMBEDDING, UPDATE, ROWS, AVERAGE, ENTRIES };
 static const char *const ENTRY_NAME[ENTRIES] = {
-    "rnn_pack",           "rnn_forward", "rnn_backward",   "matmul",     "activation_forward", "activation_backward",
-    "embedding_gradient", "sgd_update",  "rmsprop_update", "adam_update"};
+    "rnn_pack",           "rnn_forward", "rnn_backward",  "matmul",        "activation_forward", "activation_backward",
+    "embedding_gradient", "update",      "update by row", "average_update"};
 
 /* All that any call takes. The pointers at the end are of buffers that belong to other calls. */
 struct call {
@@ -19,23 +19,23 @@ struct call {
     struct fusedlstm_rnn_forward forward;
     struct fusedlstm_rnn_backward backward;
     struct fusedlstm_matmul matmul;
-    struct fusedlstm_update update;
+    struct fusedlstm_update update, table; /* of RMSprop; of Adam, by row */
     const struct fusedlstm_rnn *layer_argument;
     const void *arguments; /* the struct of the entry point */
     struct fusedlstm_rnn_weights weights;
     const struct fusedlstm_rnn_weights *weights_argument;
     void *packed;
-    int32_t dtype, activation, nesterov;
+    int32_t dtype, activation;
     int64_t n, rows, width;
-    const int64_t *ids;
+    const int64_t *ids, *rows_negative, *rows_twice, *rows_too_large;
     void *x, *y, *z;
-    double rho, momentum, epsilon;
+    double momentum;
     const void *pack_of_other_inputs, *pack_of_other_units, *pack_of_other_dtype, *pack_of_other_isa,
         *pack_for_inference;
     void *saved_of_other_batch, *saved_of_other_steps, *saved_of_other_units, *saved_used;
 };
 
-enum { LAYER = 1 << PACK | 1 << FORWARD | 1 << BACKWARD, UPDATES = 1 << SGD | 1 << RMSPROP | 1 << ADAM };
+enum { LAYER = 1 << PACK | 1 << FORWARD | 1 << BACKWARD, UPDATES = 1 << UPDATE | 1 << ROWS };
 enum {
     ELEMENTWISE = 1 << ACTIVATION | 1 << SLOPE | 1 << EMBEDDING,
     STRUCTS = 1 << FORWARD | 1 << BACKWARD | 1 << MATMUL
@@ -245,27 +245,48 @@ static const struct bad BAD[] = {
     INT64(1 << EMBEDDING, rows, "ids", 2),
     /* Updates. */
     NOT_NULL(UPDATES, arguments, "update"),
-    INT32(UPDATES, update.dtype, "dtype", 3),
-    INT64(UPDATES, update.n, "n", -1),
-    INT64(UPDATES, update.n, "n", 0x1p62),
-    NEEDED(1, UPDATES, update.w, "w"),
-    NEEDED(1, UPDATES, update.g, "g"),
-    NOT_FINITE(UPDATES, update.learning_rate, "learning_rate"),
-    NOT_FINITE(UPDATES, update.decay, "decay"),
-    NOT_FINITE(1 << SGD, momentum, "momentum"),
-    NOT_FINITE(1 << RMSPROP, rho, "rho"),
-    NOT_FINITE(1 << RMSPROP, momentum, "momentum"),
-    NOT_FINITE(1 << RMSPROP, epsilon, "epsilon"),
-    NOT_FINITE(1 << ADAM, rho, "beta_1"),
-    NOT_FINITE(1 << ADAM, momentum, "beta_2"),
-    NOT_FINITE(1 << ADAM, epsilon, "epsilon"),
-    NEEDED(1, 1 << SGD, x, "velocity"),
-    NEEDED(1, 1 << RMSPROP, x, "mean_square"),
-    ALIGNED_TO(1, 1 << RMSPROP, y, "average"),
-    ALIGNED_TO(1, 1 << RMSPROP, z, "velocity"),
-    NEEDED(1, 1 << ADAM, x, "m"),
-    NEEDED(1, 1 << ADAM, y, "v"),
-    ALIGNED_TO(1, 1 << ADAM, z, "v_max"),
+    INT32(1 << UPDATE, update.dtype, "dtype", 3),
+    INT32(1 << UPDATE, update.rule, "rule", -1),
+    INT32(1 << UPDATE, update.rule, "rule", FUSEDLSTM_ADAMAX + 1),
+    INT64(1 << UPDATE, update.n, "n", -1),
+    INT64(1 << UPDATE, update.n, "n", 0x1p62),
+    NEEDED(1, 1 << UPDATE, update.w, "w"),
+    NEEDED(1, 1 << UPDATE, update.g, "g"),
+    NOT_FINITE(1 << UPDATE, update.learning_rate, "learning_rate"),
+    {1 << UPDATE, "clip", AT(update.clip), TO_DOUBLE, -1, 0, 0},
+    {1 << UPDATE, "clip", AT(update.clip), TO_DOUBLE, NAN, 0, 0},
+    NOT_FINITE(1 << UPDATE, update.decay, "decay"),
+    NOT_FINITE(1 << UPDATE, update.momentum, "momentum"),
+    NOT_FINITE(1 << UPDATE, update.beta_1, "beta_1"),
+    NOT_FINITE(1 << UPDATE, update.beta_2, "beta_2"),
+    NOT_FINITE(1 << UPDATE, update.epsilon, "epsilon"),
+    NOT_FINITE(1 << UPDATE, update.m_factor, "m_factor"),
+    NOT_FINITE(1 << UPDATE, update.g_factor, "g_factor"),
+    NOT_FINITE(1 << UPDATE, update.v_factor, "v_factor"),
+    NEEDED(1, 1 << UPDATE, update.slots[0], "mean_square"),
+    ALIGNED_TO(1, 1 << UPDATE, update.slots[1], "average"),
+    ALIGNED_TO(1, 1 << UPDATE, update.slots[2], "velocity"),
+    NEEDED(1, 1 << ROWS, table.w, "w"),
+    NEEDED(1, 1 << ROWS, table.g, "g"),
+    NEEDED(1, 1 << ROWS, table.slots[0], "m"),
+    NEEDED(1, 1 << ROWS, table.slots[1], "v"),
+    ALIGNED_TO(1, 1 << ROWS, table.slots[2], "v_max"),
+    INT64(1 << ROWS, table.width, "width", 0),
+    INT64(1 << ROWS, table.width, "width", -1),
+    INT64(1 << ROWS, table.width, "width", 4),
+    INT64(1 << ROWS, table.row_count, "row_count", -1),
+    INT64(1 << ROWS, table.row_count, "row_count", 6),
+    INT64(1 << ROWS, table.row_count, "row_count", 0x1p62),
+    NEEDED(4, 1 << ROWS, table.rows, "rows"),
+    OTHERS(1 << ROWS, table.rows, "rows", rows_negative),
+    OTHERS(1 << ROWS, table.rows, "rows", rows_twice),
+    OTHERS(1 << ROWS, table.rows, "rows", rows_too_large),
+    INT32(1 << AVERAGE, dtype, "dtype", -1),
+    INT64(1 << AVERAGE, n, "n", -1),
+    INT64(1 << AVERAGE, n, "n", 0x1p62),
+    NEEDED(1, 1 << AVERAGE, x, "w"),
+    NEEDED(1, 1 << AVERAGE, y, "average"),
+    NOT_FINITE(1 << AVERAGE, momentum, "momentum"),
 };
 enum { BAD_COUNT = sizeof BAD / sizeof *BAD };
 
@@ -290,9 +311,9 @@ static const struct {
                 {BACKWARD, AT(backward.d_h0)},
                 {BACKWARD, AT(backward.d_c0)},
                 {MATMUL, AT(matmul.bias)},
-                {RMSPROP, AT(y)},
-                {RMSPROP, AT(z)},
-                {ADAM, AT(z)}};
+                {UPDATE, AT(update.slots[1])},
+                {UPDATE, AT(update.slots[2])},
+                {ROWS, AT(table.slots[2])}};
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
 
 #endif

@@ -16,10 +16,8 @@ static int perform(enum entry entry, struct call *c, const char **error) {
     case ACTIVATION: return fusedlstm_activation_forward(c->dtype, c->activation, c->n, c->x, c->y, error);
     case SLOPE: return fusedlstm_activation_backward(c->dtype, c->activation, c->n, c->x, c->y, c->z, error);
     case EMBEDDING: return fusedlstm_embedding_gradient(c->dtype, c->n, c->rows, c->width, c->ids, c->x, c->y, error);
-    case SGD: return fusedlstm_sgd_update(c->arguments, c->x, c->momentum, c->nesterov, error);
-    case RMSPROP:
-        return fusedlstm_rmsprop_update(c->arguments, c->x, c->y, c->z, c->rho, c->momentum, c->epsilon, error);
-    default: return fusedlstm_adam_update(c->arguments, c->x, c->y, c->z, c->rho, c->momentum, c->epsilon, error);
+    case AVERAGE: return fusedlstm_average_update(c->dtype, c->n, c->x, c->y, c->momentum, error);
+    default: return fusedlstm_update(c->arguments, error);
     }
 }
 
@@ -53,7 +51,8 @@ static struct problem other(const struct shape *shape, int run) {
 static struct problem made;
 
 static void make_call(struct call *c, int dtype, int last_step) {
-    static const int64_t ids[] = {0, 3, 1, 3};
+    static const int64_t ids[] = {0, 3, 1, 3}, rows[] = {0, 3, 4};
+    static const int64_t rows_negative[] = {-1, 3, 4}, rows_twice[] = {0, 3, 3}, rows_too_large[] = {0, 3, 5};
     const int flags = FUSEDLSTM_TRAINING | (last_step ? FUSEDLSTM_LAST_STEP : 0);
     const struct shape shape = {.batch = 2,
                                 .steps = 3,
@@ -75,9 +74,10 @@ static void make_call(struct call *c, int dtype, int last_step) {
                        .rows = 4,
                        .width = 3,
                        .ids = ids,
-                       .rho = 0.9,
-                       .momentum = 0.5,
-                       .epsilon = 1e-7};
+                       .rows_negative = rows_negative,
+                       .rows_twice = rows_twice,
+                       .rows_too_large = rows_too_large,
+                       .momentum = 0.5};
 #define OTHER(field, value, run) (changed = shape, changed.field = (value), other(&changed, run))
     c->pack_of_other_inputs = OTHER(inputs, 6, 0).forward.shared.packed;
     c->pack_of_other_units = OTHER(units, 3, 0).forward.shared.packed;
@@ -108,12 +108,27 @@ static void make_call(struct call *c, int dtype, int last_step) {
     c->x = random_array(p, 16, 1, &random);
     c->y = random_array(p, 16, 1, &random);
     c->z = random_array(p, 16, 1, &random);
-    c->update = (struct fusedlstm_update){.n = 10,
-                                          .dtype = dtype,
-                                          .w = random_array(p, 10, 1, &random),
-                                          .g = random_array(p, 10, 1, &random),
-                                          .learning_rate = 0.1,
-                                          .gradient_scale = 1};
+    c->update =
+        (struct fusedlstm_update){.n = 10,
+                                  .dtype = dtype,
+                                  .w = random_array(p, 10, 1, &random),
+                                  .g = random_array(p, 10, 1, &random),
+                                  .rule = FUSEDLSTM_RMSPROP,
+                                  .slots = {blank(&p->pool, 10 * p->size, 64), blank(&p->pool, 10 * p->size, 64),
+                                            blank(&p->pool, 10 * p->size, 64)},
+                                  .learning_rate = 0.1,
+                                  .gradient_scale = 1,
+                                  .clip = HUGE_VAL,
+                                  .momentum = 0.5,
+                                  .beta_1 = 0.9,
+                                  .beta_2 = 0.99,
+                                  .epsilon = 1e-7};
+    c->table = c->update; /* 5 rows of 2 */
+    c->table.rule = FUSEDLSTM_ADAM;
+    c->table.by_row = 1;
+    c->table.width = 2;
+    c->table.row_count = 3;
+    c->table.rows = rows;
     c->matmul = (struct fusedlstm_matmul){.rows = 3,
                                           .inner = 4,
                                           .columns = 5,
@@ -139,6 +154,7 @@ static void point(struct call *c, enum entry entry) {
     c->arguments = entry == FORWARD    ? (const void *)&c->forward
                    : entry == BACKWARD ? (const void *)&c->backward
                    : entry == MATMUL   ? (const void *)&c->matmul
+                   : entry == ROWS     ? (const void *)&c->table
                                        : (const void *)&c->update;
 }
 
@@ -262,6 +278,36 @@ static void check_missing(int dtype) {
         }
 }
 
+/* Every rule takes its own slots, and no others. */
+static void check_slots(int dtype) {
+    static const int needed[] = {[FUSEDLSTM_SGD] = 1,     [FUSEDLSTM_LION] = 1,     [FUSEDLSTM_RMSPROP] = 1,
+                                 [FUSEDLSTM_ADAGRAD] = 1, [FUSEDLSTM_ADADELTA] = 2, [FUSEDLSTM_ADAM] = 2,
+                                 [FUSEDLSTM_NADAM] = 2,   [FUSEDLSTM_ADAMAX] = 2};
+    static const int most[] = {[FUSEDLSTM_SGD] = 1,     [FUSEDLSTM_LION] = 1,     [FUSEDLSTM_RMSPROP] = 3,
+                               [FUSEDLSTM_ADAGRAD] = 1, [FUSEDLSTM_ADADELTA] = 2, [FUSEDLSTM_ADAM] = 3,
+                               [FUSEDLSTM_NADAM] = 2,   [FUSEDLSTM_ADAMAX] = 2};
+    struct call c;
+    make_call(&c, dtype, 0);
+    memcpy(before, arena, arena_used);
+    for (int rule = FUSEDLSTM_SGD; rule <= FUSEDLSTM_ADAMAX; rule++) {
+        for (int given = 0; given <= 3; given++) {
+            struct fusedlstm_update u = c.update;
+            u.n = 0; /* nothing to change, so that good calls change nothing either */
+            u.rule = rule;
+            for (int k = given; k < 3; k++) u.slots[k] = NULL;
+            const char *error = "";
+            int status = fusedlstm_update(&u, &error);
+            CHECK(given > most[rule] ? status == FUSEDLSTM_INVALID && !strcmp(error, "slots") : status == FUSEDLSTM_OK,
+                  "rule %d with %d slots: status %d names '%s'", rule, given, status, error);
+            if (given >= needed[rule]) continue;
+            u.n = 10;
+            CHECK(fusedlstm_update(&u, &error) == FUSEDLSTM_INVALID && error[0] && strcmp(error, "slots"),
+                  "rule %d lacks a slot: '%s'", rule, error);
+        }
+    }
+    CHECK(memcmp(before, arena, arena_used) == 0, "memory changed");
+}
+
 /* Calls at once are checked as each by itself; one that is refused keeps the others from running. */
 static void check_together(void) {
     struct call c;
@@ -347,6 +393,8 @@ int main(int count, char **arguments) {
         for (int variant = 0; variant < 4; variant++) check_each(variant & 1, variant >> 1);
         check_missing(0);
         check_missing(1);
+        check_slots(0);
+        check_slots(1);
         check_together();
     }
     fuzz(count > 1 ? atoll(arguments[1]) : 100000);

@@ -38,7 +38,7 @@ static struct shape lstm_shape(int dtype, int threads) {
 
 /* ------------------------------------------------------------------------------------------------ the environment */
 
-enum { KINDS = 9 };
+enum { UPDATES = 7, KINDS = UPDATES + FUSEDLSTM_ADAMAX + 1 };
 
 /* One call of every kind, on numbers that raise every exception flag. Returns how the registers stood before and after:
  * what the test itself computes is not in them. */
@@ -54,8 +54,19 @@ static int call(int kind, int dtype, struct problem *p, uint64_t *before, uint64
         set_element(z, k, dtype, k % 2 ? 1e-37 : 1e38);
         set_element(v, k, dtype, 0);
     }
-    const struct fusedlstm_update u = {
-        .n = 50, .dtype = dtype, .w = x, .g = z, .learning_rate = 1e10, .gradient_scale = 1e3};
+    struct fusedlstm_update u = {.n = 50,
+                                 .dtype = dtype,
+                                 .w = x,
+                                 .g = z,
+                                 .learning_rate = 1e10,
+                                 .gradient_scale = 1e3,
+                                 .clip = HUGE_VAL,
+                                 .momentum = 0.9,
+                                 .beta_1 = 0.9,
+                                 .beta_2 = 0.999,
+                                 .m_factor = 1,
+                                 .g_factor = 1,
+                                 .v_factor = 1};
     const struct fusedlstm_matmul m = {.rows = 3,
                                        .inner = 4,
                                        .columns = 5,
@@ -76,12 +87,15 @@ static int call(int kind, int dtype, struct problem *p, uint64_t *before, uint64
     case 0: status = fusedlstm_activation_forward(dtype, FUSEDLSTM_EXP, 60, x, y, NULL); break;
     case 1: status = fusedlstm_activation_backward(dtype, FUSEDLSTM_TANH, 60, x, y, z, NULL); break;
     case 2: status = fusedlstm_embedding_gradient(dtype, 3, 2, 7, ids, x, z, NULL); break;
-    case 3: status = fusedlstm_sgd_update(&u, y, 0.9, 1, NULL); break;
-    case 4: status = fusedlstm_rmsprop_update(&u, v, NULL, NULL, 0.9, 0, 0, NULL); break;
-    case 5: status = fusedlstm_adam_update(&u, y, v, NULL, 0.9, 0.999, 0, NULL); break;
-    case 6: status = fusedlstm_matmul(&m, NULL); break;
-    case 7: status = fusedlstm_rnn_forward(&p->layer, &p->forward, NULL); break;
-    case 8: status = problem_run(p); break;
+    case 3: status = fusedlstm_average_update(dtype, 50, x, z, 0.9, NULL); break;
+    case 4: status = fusedlstm_matmul(&m, NULL); break;
+    case 5: status = fusedlstm_rnn_forward(&p->layer, &p->forward, NULL); break;
+    case 6: status = problem_run(p); break;
+    default:
+        u.rule = kind - UPDATES;
+        u.slots[0] = y;
+        u.slots[1] = u.rule >= FUSEDLSTM_ADADELTA ? v : NULL;
+        status = fusedlstm_update(&u, NULL);
     }
     *after = float_state();
     return status;

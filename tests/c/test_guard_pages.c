@@ -184,15 +184,39 @@ static void check_elementwise(int dtype, int64_t n, int at_end, uint64_t *random
         CHECK(fusedlstm_activation_backward(dtype, activation, n, b, a, c, NULL) == FUSEDLSTM_OK, "%s", description);
         CHECK(fusedlstm_activation_forward(dtype, activation, n, c, c, NULL) == FUSEDLSTM_OK, "%s", description);
     }
-    const struct fusedlstm_update u = {
-        .n = n, .dtype = dtype, .w = a, .g = b, .learning_rate = 1e-3, .gradient_scale = 1, .decay = 1e-3};
-    for (int variant = 0; variant < 4; variant++) {
-        void *first = variant & 1 ? c : NULL, *second = variant & 2 ? d : NULL;
-        CHECK(!fusedlstm_sgd_update(&u, first, variant & 1 ? 0.9 : 0, variant >> 1, NULL), "%s", description);
-        void *mean = numbers(&pool, n, dtype, random);
-        CHECK(!fusedlstm_rmsprop_update(&u, mean, first, second, 0.9, 0.5, 1, NULL), "%s", description);
-        CHECK(!fusedlstm_adam_update(&u, c, mean, second, 0.9, 0.99, 1e-8, NULL), "%s", description);
+    struct fusedlstm_update u = {.n = n,
+                                 .dtype = dtype,
+                                 .w = a,
+                                 .g = b,
+                                 .learning_rate = 1e-3,
+                                 .gradient_scale = 1,
+                                 .clip = HUGE_VAL,
+                                 .decay = 1e-3,
+                                 .momentum = 0.9,
+                                 .beta_1 = 0.9,
+                                 .beta_2 = 0.99,
+                                 .epsilon = 1,
+                                 .m_factor = 1,
+                                 .g_factor = 1,
+                                 .v_factor = 1};
+    void *e = numbers(&pool, n, dtype, random);
+    for (u.rule = FUSEDLSTM_SGD; u.rule <= FUSEDLSTM_ADAMAX; u.rule++) {
+        u.slots[0] = c;
+        u.slots[1] = u.rule == FUSEDLSTM_RMSPROP || u.rule >= FUSEDLSTM_ADADELTA ? d : NULL;
+        u.slots[2] = u.rule == FUSEDLSTM_RMSPROP || u.rule == FUSEDLSTM_ADAM ? e : NULL;
+        for (int row = 0; row < 3 && n % 3 == 0; row++) { /* 3 rows, one of which has a gradient */
+            struct fusedlstm_update by_row = u;
+            const int64_t rows = row;
+            by_row.by_row = n > 0;
+            by_row.width = n / 3;
+            by_row.row_count = 1;
+            by_row.rows = &rows;
+            by_row.g = numbers(&pool, n / 3, dtype, random);
+            CHECK(!fusedlstm_update(&by_row, NULL), "%s, row %d of rule %d", description, row, u.rule);
+        }
+        CHECK(!fusedlstm_update(&u, NULL), "%s, rule %d", description, u.rule);
     }
+    CHECK(!fusedlstm_average_update(dtype, n, a, e, 0.9, NULL), "%s", description);
     const int64_t width = 1 + random_below(random, 9), rows = 1 + random_below(random, 5),
                   count = random_below(random, 9);
     int64_t *ids = guarded_get(&pool, (size_t)count * sizeof *ids, sizeof *ids);

@@ -27,9 +27,16 @@ KERNELS = (
     "activation_forward",
     "activation_backward",
     "embedding_gradient",
+    "ctc_loss",
     "sgd_update",
+    "lion_update",
     "rmsprop_update",
+    "adagrad_update",
+    "adadelta_update",
     "adam_update",
+    "nadam_update",
+    "adamax_update",
+    "average_update",
 )
 
 #: Name, as `set_backend` takes it -> module.

@@ -8,7 +8,6 @@ by the library (csrc/api.c), whose refusals become exceptions.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
@@ -21,15 +20,18 @@ from fusedlstm.backends.c_arguments import (
     check,
     contiguous,
     dtype_of,
+    empty,
     error_slot,
     from_buffer,
     new,
     optional,
     pointer,
     refuse,
+    require_in_place,
     scratch,
     whole_strides,
 )
+from fusedlstm.backends.c_ctc import ctc_loss
 from fusedlstm.backends.c_recurrent import (
     gru_backward,
     gru_forward,
@@ -43,22 +45,40 @@ from fusedlstm.backends.c_recurrent import (
     simple_rnn_forward,
     simple_rnn_pack,
 )
+from fusedlstm.backends.c_updates import (
+    adadelta_update,
+    adagrad_update,
+    adam_update,
+    adamax_update,
+    average_update,
+    lion_update,
+    nadam_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "activation_backward",
     "activation_forward",
+    "adadelta_update",
+    "adagrad_update",
     "adam_update",
+    "adamax_update",
     "available_isas",
+    "average_update",
+    "ctc_loss",
     "embedding_gradient",
     "get_isa",
     "get_num_threads",
     "gru_backward",
     "gru_forward",
     "gru_pack",
+    "lion_update",
     "lstm_backward",
     "lstm_forward",
     "lstm_pack",
     "matmul",
+    "nadam_update",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",
@@ -70,7 +90,7 @@ __all__ = [
     "simple_rnn_pack",
 ]
 
-_MATMUL, _UPDATE = ffi.typeof("struct fusedlstm_matmul *"), ffi.typeof("struct fusedlstm_update *")
+_MATMUL = ffi.typeof("struct fusedlstm_matmul *")
 
 # The machine.
 
@@ -144,7 +164,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     if out is None:
         if accumulate:
             raise ValueError("matmul: expected out with accumulate=True, got None")
-        out = np.empty((rows, columns), a.dtype)
+        out = empty((rows, columns), a.dtype)
     else:
         check("matmul", "out", out, (rows, columns), a.dtype)
     a = a if whole_strides(a) else a.copy(order="C")
@@ -225,7 +245,7 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
     ids = np.ascontiguousarray(ids, np.int64)
     check("embedding_gradient", "d_out", d_out, (*ids.shape, width), d_table.dtype)
     d_out = contiguous(d_out)
-    _in_place("embedding_gradient", "d_table", d_table)
+    require_in_place("embedding_gradient", "d_table", d_table)
     slot = error_slot()
     first_id = ffi.cast("int64_t *", ids.ctypes.data)
     status = lib.fusedlstm_embedding_gradient(
@@ -235,105 +255,3 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
         raise IndexError(f"embedding_gradient: expected ids in 0 ... {rows - 1}, got {ids.min()} ... {ids.max()}")
     if status:
         refuse("embedding_gradient", status, slot)
-
-
-def _in_place(function: str, name: str, array: Array) -> None:
-    """Raise unless the array can be updated where it is."""
-    flags = array.flags
-    if not (flags.c_contiguous and flags.writeable and flags.aligned):
-        raise ValueError(f"{function}: expected {name} contiguous and writeable")
-
-
-def _update(
-    function: str,
-    w: Array,
-    g: Array,
-    state: tuple[tuple[str, Array | None], ...],
-    learning_rate: float,
-    gradient_scale: float,
-    decay: float,
-) -> tuple[Any, list[Any]]:
-    """The struct fusedlstm_update, which keeps what it points to alive, and pointers to the state."""
-    shape, dtype = w.shape, w.dtype
-    code = dtype_of(function, "w", w)
-    check(function, "g", g, shape, dtype)
-    _in_place(function, "w", w)
-    pointers = []
-    for name, array in state:
-        if array is None:
-            pointers.append(NULL)
-        else:
-            check(function, name, array, shape, dtype)
-            _in_place(function, name, array)
-            pointers.append(from_buffer(array))
-    g = contiguous(g)
-    pointers += [from_buffer(w), from_buffer(g)]
-    numbers = (learning_rate, gradient_scale, decay)
-    return new(_UPDATE, (w.size, code, pointers[-2], pointers[-1], *numbers)), pointers
-
-
-def sgd_update(
-    w: Array,
-    g: Array,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """See `reference.sgd_update`."""
-    state = (("velocity", velocity),)
-    update, pointers = _update("sgd_update", w, g, state, learning_rate, gradient_scale, decay)
-    slot = error_slot()
-    momentum = 0.0 if velocity is None else momentum
-    status = lib.fusedlstm_sgd_update(update, pointers[0], momentum, nesterov, slot)
-    if status:
-        refuse("sgd_update", status, slot)
-
-
-def rmsprop_update(
-    w: Array,
-    g: Array,
-    mean_square: Array,
-    average: Array | None,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    rho: float = 0.9,
-    momentum: float = 0.0,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """See `reference.rmsprop_update`."""
-    state = (("mean_square", mean_square), ("average", average), ("velocity", velocity))
-    update, pointers = _update("rmsprop_update", w, g, state, learning_rate, gradient_scale, decay)
-    slot = error_slot()
-    status = lib.fusedlstm_rmsprop_update(update, *pointers[:3], rho, momentum, epsilon, slot)
-    if status:
-        refuse("rmsprop_update", status, slot)
-
-
-def adam_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    v_max: Array | None,
-    *,
-    learning_rate: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """See `reference.adam_update`."""
-    state = (("m", m), ("v", v), ("v_max", v_max))
-    update, pointers = _update("adam_update", w, g, state, learning_rate, gradient_scale, decay)
-    slot = error_slot()
-    status = lib.fusedlstm_adam_update(update, *pointers[:3], beta_1, beta_2, epsilon, slot)
-    if status:
-        refuse("adam_update", status, slot)

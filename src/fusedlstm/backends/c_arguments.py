@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, NoReturn
 
@@ -21,26 +22,40 @@ NULL = ffi.NULL
 # Looked up once: a small call is mostly the making of its arguments.
 new, from_buffer = ffi.new, ffi.from_buffer
 
+# Made and let go at once. glibc's malloc takes the largest mapping that was freed, up to 32 MB, for the size of memory
+# to keep instead of giving it back: without, the arrays of every training step may cost a page fault each 4 KB.
+np.empty((1 << 25) - (1 << 16), np.uint8)
+
 _ALIGNMENT = 64
+_SMALL = 16384  # bytes; below, looking for the boundary costs more than it brings
 
 
 def aligned_buffer(size: int) -> Array:
     """An uninitialised byte array of at least `size` bytes whose address is a multiple of 64."""
     raw = np.empty(size + _ALIGNMENT, np.uint8)
-    offset = -raw.ctypes.data % _ALIGNMENT
+    offset = -raw.__array_interface__["data"][0] % _ALIGNMENT
     return raw[offset : offset + max(size, 1)]
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An uninitialised array; a large one begins at a multiple of 64 bytes: no vector of it straddles two lines."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _SMALL:
+        return np.empty(shape, dtype)
+    return aligned_buffer(size).view(dtype).reshape(shape)
 
 
 class _Scratch(threading.local):
     """The calling thread's workspace, kept between calls: fresh memory would cost a page fault every 4 KB."""
 
     def __init__(self) -> None:
-        self.buffer = aligned_buffer(0)
+        self._size, self._pointer = 0, NULL
 
     def get(self, size: int) -> Any:
-        if self.buffer.size < size:
-            self.buffer = aligned_buffer(size)
-        return ffi.from_buffer(self.buffer)
+        if self._size < size or not self._size:
+            self._pointer = from_buffer(aligned_buffer(size))  # which keeps the buffer
+            self._size = size or 1
+        return self._pointer
 
 
 scratch = _Scratch()
@@ -52,11 +67,12 @@ class _Pool(threading.local):
     Fresh memory would cost more than filling it. One pool a thread: no lock that a fork could leave locked.
     """
 
-    def __init__(self, most: int = 16) -> None:
+    def __init__(self, most: int = 64) -> None:
         self._free: list[Array] = []
         self._most = most
 
     def take(self, size: int) -> Array:
+        size = max(size, 1)
         for k in reversed(range(len(self._free))):  # the latest first: it may still be in a cache
             if size <= self._free[k].size <= 2 * size:
                 return self._free.pop(k)
@@ -119,18 +135,30 @@ def pointer(array: Array | None) -> Any:
     """To the first element; the array must outlive the call."""
     if array is None:
         return NULL
-    try:
+    flags = array.flags
+    if flags.c_contiguous:
         return from_buffer(array)
-    except ValueError:  # not contiguous
-        return ffi.cast("void *", array.ctypes.data)
+    return from_buffer(array.T) if flags.f_contiguous else ffi.cast("void *", array.ctypes.data)
 
 
 def rows_contiguous(array: Array) -> Array:
     """The array itself if its last axis is contiguous and its elements are aligned, else a copy."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:  # nearly every array
+        return array
     together = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
     return array if together and whole_strides(array) else array.copy(order="C")
 
 
 def whole_strides(array: Array) -> bool:
     """Whether every element can be addressed by strides counted in elements."""
-    return array.flags.aligned and not any(stride % array.itemsize for stride in array.strides)
+    flags = array.flags
+    dense = flags.c_contiguous or flags.f_contiguous
+    return flags.aligned and (dense or not any(stride % array.itemsize for stride in array.strides))
+
+
+def require_in_place(function: str, name: str, array: Array) -> None:
+    """Raise unless the array can be updated where it is."""
+    flags = array.flags
+    if not (flags.c_contiguous and flags.writeable and flags.aligned):
+        raise ValueError(f"{function}: expected {name} contiguous and writeable")

@@ -13,6 +13,7 @@ from fusedlstm.backends.c_arguments import (
     Array,
     check,
     contiguous,
+    empty,
     from_buffer,
     optional,
     pointer,
@@ -58,6 +59,11 @@ class _Saved:
         self.peeps = self.normalizes = False
         self.kept: Any = None  # what `shared` points to lives as long as this
         self.buffer: Array | None = pool.take(layer.saved)
+
+    def __del__(self) -> None:
+        buffer = getattr(self, "buffer", None)  # not there if `take` failed
+        if buffer is not None and pool is not None:  # nor the pool at the end of the interpreter
+            pool.give(buffer)
 
 
 def lstm_pack(
@@ -208,7 +214,7 @@ def _forward(
         pointer(peepholes), pointer(normalization), _bytes(zoneout_h), _bytes(zoneout_c),
         *_strides(x), *_strides(mask),
     )  # fmt: skip
-    y = np.empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
+    y = empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
     states = [np.empty((batch, outputs), dtype)]
     if cell == LSTM:
         states.append(np.empty((batch, units), dtype))
@@ -266,7 +272,7 @@ def _backward(
     d_g = optional(function, "d_g", d_g, (batch, 3 * units), dtype)
 
     def wanted(yes: Any, *shape: int) -> Array | None:
-        return np.empty(shape, dtype) if yes else None
+        return empty(shape, dtype) if yes else None
 
     columns = GATES[cell] * units
     d = Gradients(
@@ -327,7 +333,7 @@ def lstm_forward(
             raise ValueError(f"lstm_forward: expected removed to be some of {', '.join(_REMOVED)}, got {name!r}")
         flags |= _REMOVED[name]
     arrays = (peepholes, normalization, zoneout_h_mask, zoneout_c_mask)
-    if all(array is None for array in arrays):
+    if peepholes is None and normalization is None and zoneout_h_mask is None and zoneout_c_mask is None:
         arrays = _NO_ARRAYS
     return _forward(
         LSTM, x, packed, h0, mask, activation, recurrent_activation, return_sequences, zero_output_for_mask,

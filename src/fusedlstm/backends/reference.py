@@ -12,24 +12,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedlstm.backends.reference_ctc import ctc_loss
 from fusedlstm.backends.reference_gru import gru_backward, gru_forward, gru_pack
 from fusedlstm.backends.reference_lstm import lstm_backward, lstm_forward, lstm_pack
 from fusedlstm.backends.reference_recurrent import ACTIVATIONS, Stream
 from fusedlstm.backends.reference_simple_rnn import simple_rnn_backward, simple_rnn_forward, simple_rnn_pack
+from fusedlstm.backends.reference_updates import (
+    adadelta_update,
+    adagrad_update,
+    adam_update,
+    adamax_update,
+    average_update,
+    lion_update,
+    nadam_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "ACTIVATIONS",
     "activation_backward",
     "activation_forward",
+    "adadelta_update",
+    "adagrad_update",
     "adam_update",
+    "adamax_update",
+    "average_update",
+    "ctc_loss",
     "embedding_gradient",
     "gru_backward",
     "gru_forward",
     "gru_pack",
+    "lion_update",
     "lstm_backward",
     "lstm_forward",
     "lstm_pack",
     "matmul",
+    "nadam_update",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",
@@ -123,85 +142,3 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= rows):
         raise IndexError(f"embedding_gradient: expected ids in 0 ... {rows - 1}, got {ids.min()} ... {ids.max()}")
     np.add.at(d_table, ids.ravel(), d_out.reshape(-1, d_table.shape[1]))
-
-
-def sgd_update(
-    w: Array,
-    g: Array,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """Gradient descent in place: v = momentum v - lr g; w += v (nesterov: w += momentum v - lr g)."""
-    step = g * w.dtype.type(gradient_scale) * w.dtype.type(learning_rate)
-    w -= w * w.dtype.type(decay)
-    if momentum == 0 or velocity is None:
-        w -= step
-        return
-    velocity *= w.dtype.type(momentum)
-    velocity -= step
-    w += w.dtype.type(momentum) * velocity - step if nesterov else velocity
-
-
-def rmsprop_update(
-    w: Array,
-    g: Array,
-    mean_square: Array,
-    average: Array | None,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    rho: float = 0.9,
-    momentum: float = 0.0,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """RMSprop in place (Tieleman and Hinton 2012); `average` only if centered, `velocity` only with momentum."""
-    real = w.dtype.type
-    g = g * real(gradient_scale)
-    w -= w * real(decay)
-    mean_square += real(1 - rho) * (g * g - mean_square)
-    denominator = mean_square + real(epsilon)
-    if average is not None:
-        average += real(1 - rho) * (g - average)
-        denominator = denominator - average * average
-    step = real(learning_rate) * g / np.sqrt(denominator)
-    if velocity is not None:
-        velocity *= real(momentum)
-        velocity += step
-        step = velocity
-    w -= step
-
-
-def adam_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    v_max: Array | None,
-    *,
-    learning_rate: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    decay: float = 0.0,
-) -> None:
-    """Adam in place (Kingma and Ba 2015): the bias correction is folded into `learning_rate` by the caller.
-
-    `decay` w is subtracted first (AdamW); `v_max` only for amsgrad.
-    """
-    real = w.dtype.type
-    g = g * real(gradient_scale)
-    w -= w * real(decay)
-    m += real(1 - beta_1) * (g - m)
-    v += real(1 - beta_2) * (g * g - v)
-    if v_max is not None:
-        np.maximum(v_max, v, out=v_max)
-        v = v_max
-    w -= real(learning_rate) * m / (np.sqrt(v) + real(epsilon))

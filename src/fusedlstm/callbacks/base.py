@@ -22,6 +22,10 @@ class Callback:
         ``verbose``, ``epochs`` and ``steps`` (None if unknown) of the run.
     """
 
+    #: Whether it is called after all others, wherever it stands among them; it gets them as `siblings`.
+    runs_last = False
+    siblings: Sequence[Callback] = ()
+
     def __init__(self) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}
@@ -33,6 +37,14 @@ class Callback:
     def set_params(self, params: dict[str, Any]) -> None:
         """Called once ahead of a run."""
         self.params = params
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What it counts and remembers, for `BackupAndRestore`: attributes by name, plain values and arrays."""
+        return None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up what `get_state` gave, in a run that goes on; after `on_train_begin`."""
+        vars(self).update(state)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start of `fit`."""
@@ -128,7 +140,10 @@ class CallbackList(Callback):
             if not isinstance(callback, Callback):
                 made = " (a class: call it to make an instance)" if isinstance(callback, type) else ""
                 raise TypeError(f"callbacks[{index}]: expected a Callback, got {callback!r}{made}")
-        self.callbacks: list[Callback] = given
+        self.callbacks: list[Callback] = sorted(given, key=lambda callback: callback.runs_last)
+        for callback in self.callbacks:
+            if callback.runs_last:
+                callback.siblings = [other for other in self.callbacks if not other.runs_last]
         self._methods: dict[str, tuple[Callable[..., None], ...]] = {}
         if model is not None:
             self.set_model(model)

@@ -1,15 +1,14 @@
-"""Callbacks that watch a value from epoch to epoch."""
+"""Callbacks that act when a value no longer improves."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
-from fusedlstm.callbacks.base import Callback, Logs
+from fusedlstm.callbacks.base import Logs
+from fusedlstm.callbacks.monitoring import MonitorCallback
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(MonitorCallback):
     """Stops `fit` when a value no longer improves.
 
     Parameters
@@ -17,7 +16,7 @@ class EarlyStopping(Callback):
     monitor : str
         Name in the epoch's logs. Where it is missing, a warning says so.
     min_delta : float
-        Improvements smaller than this do not count.
+        Improvements that are not larger than this do not count.
     patience : int
         Epochs without improvement after which to stop. The first epoch never stops.
     verbose : int
@@ -47,53 +46,36 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ) -> None:
-        super().__init__()
-        if not isinstance(monitor, str):
-            raise TypeError(f"EarlyStopping: expected monitor to be a name, got {monitor!r}")
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"EarlyStopping: expected mode 'auto', 'min' or 'max', got {mode!r}")
-        for name, count in (("patience", patience), ("start_from_epoch", start_from_epoch)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-                raise ValueError(f"EarlyStopping: expected {name} to be an integer >= 0, got {count!r}")
-        self.monitor = monitor
-        self.min_delta = abs(min_delta)
-        self.patience = patience
+        super().__init__(monitor, mode, min_delta)
+        self.patience = self.check_count("patience", patience)
         self.verbose = verbose
-        self.mode = mode
-        self.baseline = baseline
+        self.baseline = None if baseline is None else self.check_number("baseline", baseline)
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = self.check_count("start_from_epoch", start_from_epoch)
         self._reset()
 
     def _reset(self) -> None:
         self.wait = 0
         self.stopped_epoch = 0
-        self.best: float | None = None
+        self.best = None
         self.best_epoch = 0
         self.best_weights: Any = None
-        self._sign: int | None = None  # 1: smaller is better, -1: larger
+        self._sign = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        current = (logs or {}).get(self.monitor)
-        if current is None:
-            available = ", ".join(logs or {}) or "none"
-            warnings.warn(f"EarlyStopping: there is no {self.monitor!r} to monitor, only: {available}", stacklevel=2)
+        current = self.value_in(logs)
+        if current is None or epoch < self.start_from_epoch:
             return
-        if epoch < self.start_from_epoch:
-            return
-        if self._sign is None:
-            self._sign = self._find_sign()
-        if self.restore_best_weights and self.best_weights is None:
+        better = self.improves(current, self.best)
+        if self.restore_best_weights and (better or self.best_weights is None):
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
-        if self._improves(current, self.best):
+        if better:
             self.best, self.best_epoch = current, epoch
-            if self.restore_best_weights:
-                self.best_weights = self.model.get_weights()
-            if self.baseline is None or self._improves(current, self.baseline):
+            if self.baseline is None or self.improves(current, self.baseline):
                 self.wait = 0
             return
         if self.wait >= self.patience and epoch > 0:
@@ -108,23 +90,92 @@ class EarlyStopping(Callback):
                 print(f"Restoring the weights of the best epoch, {self.best_epoch + 1}")
             self.model.set_weights(self.best_weights)
 
-    def _improves(self, value: float, reference: float | None) -> bool:
-        if math.isnan(value):
-            return False
-        sign = self._sign or 1
-        return reference is None or sign * value + self.min_delta < sign * reference
+    def get_state(self) -> dict[str, Any]:
+        names = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+        return {name: getattr(self, name) for name in names}
 
-    def _find_sign(self) -> int:
-        if self.mode != "auto":
-            return 1 if self.mode == "min" else -1
-        name = self.monitor.removeprefix("val_")
-        if name == "loss":
-            return 1
-        for metric in getattr(self.model, "metrics", None) or ():
-            direction = getattr(metric, "direction", None)
-            if getattr(metric, "name", None) == name and direction in ("up", "down"):
-                return 1 if direction == "down" else -1
-        raise ValueError(
-            f"EarlyStopping: cannot tell whether a larger or a smaller {self.monitor!r} is better: pass mode='max' "
-            "or mode='min'"
-        )
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Lowers the learning rate when a value no longer improves; adds `learning_rate` to the logs.
+
+    Parameters
+    ----------
+    monitor : str
+        Name in the epoch's logs. Where it is missing, a warning says so.
+    factor : float
+        Below 1: what the learning rate is multiplied by.
+    patience : int
+        Epochs without improvement after which to do so.
+    verbose : int
+        1: print a line when it happens.
+    mode : {"auto", "min", "max"}
+        Which way is better; "auto" asks the model's metric of that name.
+    min_delta : float
+        Improvements that are not larger than this do not count.
+    cooldown : int
+        Epochs to wait after a reduction before counting again.
+    min_lr : float
+        The learning rate does not fall below this.
+
+    Notes
+    -----
+    NaN is never an improvement.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 <= self.check_number("factor", factor) < 1:
+            raise ValueError(f"{self.owner}: expected factor from 0 to below 1, got {factor!r}")
+        if self.check_number("min_lr", min_lr) < 0:
+            raise ValueError(f"{self.owner}: expected min_lr >= 0, got {min_lr!r}")
+        self.factor = factor
+        self.patience = self.check_count("patience", patience)
+        self.verbose = verbose
+        self.cooldown = self.check_count("cooldown", cooldown)
+        self.min_lr = min_lr
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = None
+        self.wait = 0
+        self.cooldown_counter = 0
+        self._sign = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        optimizer = self.model.optimizer
+        if logs is not None:
+            logs["learning_rate"] = float(optimizer.learning_rate)
+        current = self.value_in(logs)
+        if current is None:
+            return
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.improves(current, self.best):
+            self.best = current
+            self.wait = 0
+        elif self.cooldown_counter == 0:
+            self.wait += 1
+            before = float(optimizer.learning_rate)
+            if self.wait >= self.patience and before > self.min_lr:
+                optimizer.learning_rate = max(before * self.factor, self.min_lr)
+                if self.verbose:
+                    print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau: learning rate {float(optimizer.learning_rate):.6g}")
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}

@@ -17,11 +17,11 @@ from fusedlstm.layers.checks import (
     Shape,
     automatic_name,
     find,
-    real_array,
     show_shape,
 )
 from fusedlstm.layers.weights import Weighted
 from fusedlstm.symbolic import FOLLOWING, Node, SymbolicTensor, is_symbolic, record
+from fusedlstm.tables import real_array
 
 __all__ = [
     "FLOATS",

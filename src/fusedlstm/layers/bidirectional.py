@@ -285,10 +285,11 @@ class Bidirectional(Layer):
                 d_first = [back(d_of_each[0]), back_back(d_of_each[1])]
             gradients = [*self.forward_layer.gradients, *self.backward_layer.gradients]
             self.gradients = gradients if self.trainable else []
-            if initial_state is None:
-                return None if not need_d_inputs else d_first[0] + d_first[1]
-            (d_x, *d_before), (d_x_back, *d_before_back) = d_first
-            return [None if not need_d_inputs else d_x + d_x_back, *d_before, *d_before_back]
+            started = initial_state is not None
+            (d_x, *d_before), (d_x_back, *d_before_back) = d_first if started else [[d] for d in d_first]
+            if need_d_inputs:  # the kernels' array is nobody else's
+                d_x = np.add(d_x, d_x_back, out=d_x if fused else None)
+            return [d_x, *d_before, *d_before_back] if started else d_x
 
         return outputs, backward
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.layers.checks import Array, Shape, level_of_caller, real_array
+from fusedlstm.layers.checks import Array, Shape, level_of_caller
 from fusedlstm.symbolic import FOLLOWING, SymbolicError
+from fusedlstm.tables import real_array
 
 if TYPE_CHECKING:
     from fusedlstm.functional import Model

@@ -24,9 +24,14 @@ _counters: dict[str, itertools.count[int]] = {}
 def automatic_name(cls: type, stem: str | None = None) -> str:
     """`lstm`, `lstm_1` ... for an `LSTM`: snake case, or `stem`, then how many there were before."""
     if stem is None:
-        stem = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        stem = snake_case(cls.__name__)
     number = next(_counters.setdefault(stem, itertools.count()))
     return f"{stem}_{number}" if number else stem
+
+
+def snake_case(name: str) -> str:
+    """The name of a class in lower case, its words apart: `simple_rnn` for SimpleRNN."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", name).lower()
 
 
 class Named:
@@ -122,17 +127,6 @@ def find(owner: str, get: Callable[[Any], Any], argument: str, identifier: Any) 
 def show_shape(shape: Sequence[int | None]) -> str:
     """A shape as errors print it."""
     return str(tuple(shape))
-
-
-def real_array(owner: str, argument: str, value: Any) -> Array:
-    """`value` as an array of real numbers, or a TypeError that names owner and argument."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{owner}: expected {argument} to be an array, got a list of unequal lengths") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{owner}: expected {argument} to be an array of real numbers, got dtype {array.dtype}")
-    return array
 
 
 def level_of_caller() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import backends, constraints, initializers, regularizers
+from fusedlstm.gradients import RowGradient, row_gradients_wanted
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array
 
 
@@ -133,11 +134,24 @@ class Embedding(Layer):
             d_y = self.check_gradient("y", d_outputs, outputs.shape)
             self.gradients = []
             if self.trainable:
-                d_table = np.zeros_like(self.embeddings.value)
-                backends.current().embedding_gradient(ids, d_y, d_table)
-                self.gradients = [d_table]
+                self.gradients = [self._gradient(ids, d_y)]
 
         return outputs, backward
+
+    def _gradient(self, ids: Array, d_y: Array) -> Any:
+        """Of the table; where the caller takes that, and most of the rows were not used, of those that were."""
+        if not row_gradients_wanted() or 4 * ids.size > self.input_dim:  # with more, runs of rows are too short
+            d_table = np.zeros_like(self.embeddings.value)
+            backends.current().embedding_gradient(ids, d_y, d_table)
+            return d_table
+        used = np.zeros(self.input_dim, bool)
+        used[ids] = True
+        rows = np.flatnonzero(used)
+        places = np.empty(self.input_dim, np.int64)
+        places[rows] = np.arange(len(rows))
+        values = np.zeros((len(rows), self.output_dim), self.dtype)
+        backends.current().embedding_gradient(places[ids], d_y, values)
+        return RowGradient(rows, values, self.input_dim)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -16,22 +16,38 @@ class KernelCall(NamedTuple):
     options: dict[str, Any]
 
 
-#: What a layer does around one call of the kernels: yields it, is sent its result, returns its own.
+#: What a layer does around its calls of the kernels: yields each, is sent its result, at last returns its own.
 Steps = Generator[KernelCall, Any, Any]
 
 
+def run(steps: Steps) -> Any:
+    """What some steps return, with their calls of the kernels made."""
+    try:
+        call = next(steps)
+        while True:
+            call = steps.send(getattr(call.backend, call.function)(*call.arguments, **call.options))
+    except StopIteration as end:
+        return end.value
+
+
 def run_together(several: Sequence[Steps]) -> list[Any]:
-    """What each of some steps returns, with their calls of the kernels run at once."""
-    calls = [next(steps) for steps in several]
-    backends_used = {call.backend for call in calls}
-    if len(calls) == 1 or len(backends_used) > 1:
-        results = [getattr(call.backend, call.function)(*call.arguments, **call.options) for call in calls]
-    else:
-        results = calls[0].backend.recurrent_together([call[1:] for call in calls])
-    returned = []
-    for steps, result in zip(several, results, strict=True):
-        try:
-            steps.send(result)
-        except StopIteration as end:
-            returned.append(end.value)
+    """What each of some steps returns; their first calls of the kernels are run at once, then their second ones ..."""
+    returned: list[Any] = [None] * len(several)
+    waiting = [(k, steps, next(steps)) for k, steps in enumerate(several)]
+    while waiting:
+        results = _run([call for _, _, call in waiting])
+        going = []
+        for (k, steps, _), result in zip(waiting, results, strict=True):
+            try:
+                going.append((k, steps, steps.send(result)))
+            except StopIteration as end:
+                returned[k] = end.value
+        waiting = going
     return returned
+
+
+def _run(calls: list[KernelCall]) -> list[Any]:
+    if len(calls) == 1 or len({call.backend for call in calls}) > 1:
+        return [getattr(call.backend, call.function)(*call.arguments, **call.options) for call in calls]
+    together: list[Any] = calls[0].backend.recurrent_together([call[1:] for call in calls])
+    return together

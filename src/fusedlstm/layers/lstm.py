@@ -218,10 +218,7 @@ class LSTM(Recurrent):
         ):
             if rate:
                 assert self._generator is not None
-                # From 16 bits, six times as fast as from a float; no rate is off by more than 1e-5.
-                count = steps * batch * width
-                drawn = self._generator.bit_generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
-                masks[name] = (drawn < round(rate * (1 << 16))).reshape(steps, batch, width)
+                masks[name] = random.chosen(self._generator, (steps, batch, width), rate)
         return masks
 
     def get_config(self) -> dict[str, Any]:

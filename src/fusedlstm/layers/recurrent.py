@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusedlstm import activations, backends, constraints, initializers, random, regularizers
+from fusedlstm.layers import segments
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.checks import level_of_caller
-from fusedlstm.layers.kernel_calls import KernelCall, Steps, run_together
+from fusedlstm.layers.kernel_calls import KernelCall, Steps, run
 from fusedlstm.variables import Variable
 
 #: What the kernels call the first values of each state.
@@ -76,6 +77,8 @@ class Recurrent(Layer):
 
     call_arguments = ("initial_state",)
     caches = ("_pack",)
+    #: With `stateful`, the number of steps, but not all, after which a call keeps the states; None: after all.
+    keep_after: int | None = None
     #: The kernels' name, how many gates the weights hold side by side, and which arguments are activations.
     kernels: ClassVar[str]
     gates: ClassVar[int]
@@ -260,6 +263,7 @@ class Recurrent(Layer):
         cached = self._pack
         if cached is not None and cached[0] == key and cached[1] >= training:
             return cached[2]
+        cached = self._pack = None  # gives the buffer back that the new one is to have
         arrays = {name: variable.value for name, variable in self._packing.items()}
         packed = getattr(backend, f"{self.kernels}_pack")(
             arrays.pop("kernel"),
@@ -357,9 +361,7 @@ class Recurrent(Layer):
         ):
             if rate:
                 assert self._generator is not None
-                scale = self.dtype.type(0 if rate == 1 else 1 / (1 - rate))
-                drawn = self._generator.random((sets, batch, width), dtype=self.dtype.type)  # type: ignore[arg-type]
-                masks[name] = (drawn >= rate) * scale
+                masks[name] = random.dropout_factors(self._generator, (sets, batch, width), rate, self.dtype)  # type: ignore[arg-type]
         return masks
 
     def forward(
@@ -392,10 +394,10 @@ class Recurrent(Layer):
             Takes the gradient of the outputs (any of a list's may be None: zero); returns that of the inputs, or
             [d_inputs, and one for each state] if there was an initial state.
         """
-        outputs, steps_back = run_together(
-            [self.forward_steps(inputs, training, mask, initial_state, need_backward, need_d_inputs)]
-        )[0]
-        return outputs, None if steps_back is None else lambda d_outputs: run_together([steps_back(d_outputs)])[0]
+        outputs, steps_back = run(
+            self.forward_steps(inputs, training, mask, initial_state, need_backward, need_d_inputs)
+        )
+        return outputs, None if steps_back is None else lambda d_outputs: run(steps_back(d_outputs))
 
     def forward_steps(
         self,
@@ -433,9 +435,16 @@ class Recurrent(Layer):
             training=keep,
         )
         arguments = (x, self._packed(backend, keep))
-        y, *states, saved = yield KernelCall(backend, f"{self.kernels}_forward", arguments, options)
+        call = KernelCall(backend, f"{self.kernels}_forward", arguments, options)
+        ends = segments.ends(x.shape[1], keep, self.keep_after)
+        if ends is None:
+            y, *states, saved = yield call
+        else:
+            numbers = self.gates * self.units + sum(self.state_sizes.values())
+            y, *states, saved = yield from segments.forward(call, ends, numbers)
         if self.stateful:
-            self.states = [state.copy() for state in states]  # the outputs are the caller's to change
+            after = states if self.keep_after is None else saved.states_after(0)
+            self.states = [state.copy() for state in after]  # the outputs are the caller's to change
         outputs = [y, *states] if self.return_state else y
         if not keep:
             return outputs, None
@@ -458,8 +467,13 @@ class Recurrent(Layer):
                 for (name, size), d_state in zip(self.state_sizes.items(), d_states, strict=True)
             ]
             consumed, saved = saved, None
-            arguments, options = (consumed, d_y, *d_states), {"need_d_x": need_d_inputs}
-            found = yield KernelCall(backend, f"{self.kernels}_backward", arguments, options)
+            self.gradients = []  # those of the step before make room for the new ones
+            function = f"{self.kernels}_backward"
+            if type(consumed) is segments.Saved:
+                found = yield from segments.backward(backend, function, consumed, d_y, d_states, need_d_inputs)
+            else:
+                arguments = (consumed, d_y, *d_states)
+                found = yield KernelCall(backend, function, arguments, {"need_d_x": need_d_inputs})
             self.gradients = [
                 getattr(found, f"d_{name}") for name, v in self.parts.items() if self.trainable and v.trainable
             ]

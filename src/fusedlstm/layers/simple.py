@@ -62,9 +62,7 @@ class Dropout(Layer):
         keep = training if need_backward is None else need_backward
         if not training or self.rate == 0:
             return x, (lambda d_outputs: d_outputs) if keep else None
-        scale = self.dtype.type(0 if self.rate == 1 else 1 / (1 - self.rate))
-        drawn = self._generator.random(self._noise(x.shape), dtype=self.dtype.type)  # type: ignore[arg-type]
-        factors = (drawn >= self.rate) * scale
+        factors = random.dropout_factors(self._generator, self._noise(x.shape), self.rate, self.dtype)
         outputs = x * factors
         if not keep:
             return outputs, None

@@ -13,51 +13,124 @@ from fusedlstm.losses.classification import (
     categorical_crossentropy,
     sparse_categorical_crossentropy,
 )
-from fusedlstm.losses.regression import (
-    Huber,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    huber,
-    mean_absolute_error,
-    mean_squared_error,
+from fusedlstm.losses.ctc import (
+    CTC,
+    ctc,
 )
+from fusedlstm.losses.focal import (
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+)
+from fusedlstm.losses.margins import (
+    CategoricalHinge,
+    Hinge,
+    KLDivergence,
+    SquaredHinge,
+    categorical_hinge,
+    hinge,
+    kl_divergence,
+    squared_hinge,
+)
+from fusedlstm.losses.own import FunctionLoss
+from fusedlstm.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    cosine_similarity,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+)
+from fusedlstm.utils.custom_objects import class_name, find_custom
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
     "ElementwiseLoss",
+    "FunctionLoss",
+    "Hinge",
     "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
+    "ctc",
     "get",
+    "hinge",
     "huber",
+    "kl_divergence",
+    "log_cosh",
     "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "serialize",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
 
 _BY_FUNCTION: dict[Any, type[Loss]] = {
-    mean_squared_error: MeanSquaredError,
-    mean_absolute_error: MeanAbsoluteError,
-    huber: Huber,
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+    ctc: CTC,
+    binary_focal_crossentropy: BinaryFocalCrossentropy,
+    categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    categorical_hinge: CategoricalHinge,
+    hinge: Hinge,
+    kl_divergence: KLDivergence,
+    squared_hinge: SquaredHinge,
+    cosine_similarity: CosineSimilarity,
+    huber: Huber,
+    log_cosh: LogCosh,
+    mean_absolute_error: MeanAbsoluteError,
+    mean_absolute_percentage_error: MeanAbsolutePercentageError,
+    mean_squared_error: MeanSquaredError,
+    mean_squared_logarithmic_error: MeanSquaredLogarithmicError,
+    poisson: Poisson,
 }
 _BY_NAME: dict[str, type[Loss]] = {function.__name__: cls for function, cls in _BY_FUNCTION.items()}
+_SHORT: dict[str, type[Loss]] = {
+    "bce": BinaryCrossentropy,
+    "kld": KLDivergence,
+    "mae": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "mse": MeanSquaredError,
+    "msle": MeanSquaredLogarithmicError,
+}
 _ALIASES: dict[str, type[Loss]] = {
     **{cls.__name__: cls for cls in _BY_NAME.values()},
-    "mse": MeanSquaredError,
-    "MSE": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "MAE": MeanAbsoluteError,
-    "bce": BinaryCrossentropy,
-    "BCE": BinaryCrossentropy,
+    **_SHORT,
+    **{name.upper(): cls for name, cls in _SHORT.items()},
 }
 
 
@@ -72,7 +145,8 @@ def get(identifier: Any) -> Loss | None:
     ----------
     identifier : str, Loss, type, function, dict or None
         A name ("mse", "mean_squared_error" or "MeanSquaredError"), a loss, its class, one of this module's functions,
-        or what `serialize` gave. None gives None.
+        a function of your own that returns values and gradient (`FunctionLoss`), or what `serialize` gave. A class of
+        your own is found by its name if it is registered or in a `custom_object_scope`. None gives None.
 
     Returns
     -------
@@ -83,7 +157,7 @@ def get(identifier: Any) -> Loss | None:
     ValueError
         If there is none of this name.
     TypeError
-        If `identifier` is nothing of the above: any other function has no gradient.
+        If `identifier` is nothing of the above.
     """
     if identifier is None or isinstance(identifier, Loss):
         return identifier
@@ -95,7 +169,9 @@ def get(identifier: Any) -> Loss | None:
         return identifier()
     if is_function(identifier):
         return _BY_FUNCTION[identifier]()
-    raise TypeError(f"loss: expected a name or a fusedlstm.losses.Loss (which has a gradient), got {identifier!r}")
+    if callable(identifier) and not isinstance(identifier, type):
+        return FunctionLoss(identifier)
+    raise TypeError(f"loss: expected a name, a fusedlstm.losses.Loss or a function, got {identifier!r}")
 
 
 def is_function(value: Any) -> bool:
@@ -103,8 +179,8 @@ def is_function(value: Any) -> bool:
     return callable(value) and value in _BY_FUNCTION
 
 
-def _class(name: Any) -> type[Loss]:
-    cls = _BY_NAME.get(name) or _ALIASES.get(name)
+def _class(name: Any) -> Any:
+    cls: Any = find_custom(name, Loss) or _BY_NAME.get(name) or _ALIASES.get(name)
     if cls is None:
         raise ValueError(f"unknown loss {name!r}: expected one of {', '.join(map(repr, sorted(_BY_NAME)))}")
     return cls
@@ -114,4 +190,4 @@ def serialize(loss: Loss) -> dict[str, Any]:
     """``{"class_name": ..., "config": ...}``, from which `get` makes an equal loss."""
     if not isinstance(loss, Loss):
         raise TypeError(f"serialize: expected a Loss, got {loss!r}")
-    return {"class_name": type(loss).__name__, "config": loss.get_config()}
+    return {"class_name": class_name(type(loss)), "config": loss.get_config()}

@@ -22,20 +22,28 @@ class Loss(ABC):
 
     Parameters
     ----------
+    name : str, optional
+        By default made from the class's name.
     reduction : {"sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None}
         How the values of samples (or of steps) become one. The first two are the mean over all of them, whatever their
         weights; "mean_with_sample_weight" divides by the sum of the weights instead. Without a reduction there is no
         gradient.
-    name : str, optional
-        By default made from the class's name.
+    dtype : {"float32", "float64"}, optional
+        What the loss is computed in; that of the predictions if None.
     """
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+    def __init__(
+        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
+    ) -> None:
         if reduction not in _REDUCTIONS:
             expected = ", ".join(map(repr, _REDUCTIONS))
             raise ValueError(f"{type(self).__name__}: expected reduction to be one of {expected}, got {reduction!r}")
         self.reduction = reduction
-        self.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        if dtype is not None and dtype not in ("float32", "float64", np.float32, np.float64):
+            raise ValueError(f"{type(self).__name__}: expected dtype 'float32', 'float64' or None, got {dtype!r}")
+        self.dtype = None if dtype is None else np.dtype(dtype).name
+        between = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+        self.name = name or re.sub(between, "_", type(self).__name__).lower()
 
     @abstractmethod
     def forward(self, y_true: Array, y_pred: Array) -> tuple[Array, Backward]:
@@ -100,8 +108,7 @@ class Loss(ABC):
         mask: ArrayLike | None = None,
     ) -> Array:
         """As `call`, one for each step where these weights, or a mask, need that; they are not applied."""
-        true, pred, _ = self._prepare(y_true, y_pred, sample_weight, mask)
-        return self.forward(true, pred)[0]
+        return self._evaluate(y_true, y_pred, sample_weight, mask, False)[0]
 
     def __call__(
         self,
@@ -114,12 +121,10 @@ class Loss(ABC):
 
         Parameters and errors are those of `value_and_gradient`.
         """
-        true, pred, weighted = self._prepare(y_true, y_pred, sample_weight, mask)
-        values, _ = self.forward(true, pred)
+        values, _, weights, valid = self._evaluate(y_true, y_pred, sample_weight, mask, False)
         if self.reduction in ("none", None):
-            weights = self._weights(true, values, sample_weight, mask) if weighted else None
-            return values if weights is None else values * weights
-        return self._reduce(true, values, weighted, sample_weight, mask)[0]
+            return values if weights is None else _used(values, valid) * weights
+        return self._reduce(values, weights, valid)[0]
 
     def value_and_gradient(
         self,
@@ -157,23 +162,32 @@ class Loss(ABC):
         """
         if self.reduction in ("none", None):
             raise ValueError(f"{type(self).__name__}: a gradient needs a reduction, got reduction={self.reduction!r}")
-        true, pred, weighted = self._prepare(y_true, y_pred, sample_weight, mask)
-        values, backward = self.forward(true, pred)
-        loss, d_values = self._reduce(true, values, weighted, sample_weight, mask)
+        values, backward, weights, valid = self._evaluate(y_true, y_pred, sample_weight, mask, True)
+        loss, d_values = self._reduce(values, weights, valid)
         d_pred = backward(d_values)
-        if mask is not None or self.compute_mask(true) is not None:  # 0 * NaN
-            unused = np.expand_dims(np.broadcast_to(d_values, values.shape) == 0, self._axis)
-            d_pred = np.where(unused, d_pred.dtype.type(0), d_pred)
-        return loss, d_pred.reshape(np.shape(y_pred))
+        if valid is not None:  # 0 * NaN
+            d_pred = np.where(self._over_outputs(valid, d_pred.ndim), d_pred, d_pred.dtype.type(0))
+        if self.dtype is not None:
+            d_pred = d_pred.astype(np.result_type(y_pred), copy=False)
+        shape = np.shape(y_pred)
+        return loss, d_pred if d_pred.shape == shape else d_pred.reshape(shape)
 
     _axis = -1  # of y_pred: that over which a value is taken
+
+    def _over_outputs(self, of_values: Array, ndim: int) -> Array:
+        """What there is for each value, for each number of y_pred, which has `ndim` axes."""
+        if of_values.ndim == ndim - 1:
+            return np.expand_dims(of_values, self._axis)
+        return of_values.reshape(of_values.shape + (1,) * (ndim - of_values.ndim))
 
     def _arrays(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
         true, pred = np.asarray(y_true), np.asarray(y_pred)
         if pred.dtype.kind not in "fiub" or true.dtype.kind not in "fiub":
             name, wrong = ("y_true", true) if pred.dtype.kind in "fiub" else ("y_pred", pred)
             raise TypeError(f"{type(self).__name__}: expected {name} to be numbers, got dtype {wrong.dtype}")
-        if pred.dtype.char not in "fd":
+        if self.dtype is not None:
+            pred = pred.astype(self.dtype, copy=False)
+        elif pred.dtype.char not in "fd":
             pred = pred.astype(np.float32 if pred.dtype == np.float16 else np.float64)
         if not -pred.ndim <= self._axis < pred.ndim:
             if not pred.ndim:
@@ -181,28 +195,43 @@ class Loss(ABC):
             raise ValueError(f"{type(self).__name__}: axis {self._axis} is not one of y_pred {pred.shape}")
         return true, pred
 
-    def _prepare(
-        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None, mask: ArrayLike | None
-    ) -> tuple[Array, Array, bool]:
+    def _evaluate(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None,
+        mask: ArrayLike | None,
+        gradient: bool,
+    ) -> tuple[Array, Backward, Array | None, Array | None]:
+        """The values and how to go back from them, their weights with the mask in them, and which of them count."""
         true, pred = self._arrays(y_true, y_pred)
-        weighted = sample_weight is not None or mask is not None
         # Weights (B,) and (B,1) are one to a sample: they fit either way, and Keras's shapes are kept.
         per_step = mask is not None or (
             sample_weight is not None and (pred.ndim == 1 or np.size(sample_weight) > len(pred))
         )
         true, pred = self.align(true, pred, per_step)
-        return true, pred, weighted or self.compute_mask(true) is not None
+        values, backward, valid = self._forward(true, pred, mask, gradient)
+        if sample_weight is None and valid is None:
+            return values, backward, None, None
+        return values, backward, self._weights(values, sample_weight, valid), valid
 
-    def _weights(
-        self, y_true: Array, values: Array, sample_weight: ArrayLike | None, mask: ArrayLike | None
-    ) -> Array | None:
-        """Weights shaped like the values, the mask in them."""
-        owner, weights, valid = type(self).__name__, None, self.compute_mask(y_true)
-        if sample_weight is not None:
-            weights = spread(owner, "sample_weight", sample_weight, values.shape).astype(values.dtype, copy=False)
+    def _forward(
+        self, y_true: Array, y_pred: Array, mask: ArrayLike | None, gradient: bool
+    ) -> tuple[Array, Backward, Array | None]:
+        """As `forward`, and which of the values count, None if all do; without `gradient` none is asked for."""
+        values, backward = self.forward(y_true, y_pred)
+        valid = self.compute_mask(y_true)
         if mask is not None:
-            given = spread(owner, "mask", mask, values.shape) != 0
+            given = spread(type(self).__name__, "mask", mask, values.shape) != 0
             valid = given if valid is None else valid & given
+        return values, backward, valid
+
+    def _weights(self, values: Array, sample_weight: ArrayLike | None, valid: Array | None) -> Array:
+        """Weights shaped like the values, the mask in them."""
+        weights: Any = None
+        if sample_weight is not None:
+            weights = spread(type(self).__name__, "sample_weight", sample_weight, values.shape)
+            weights = weights.astype(values.dtype, copy=False)
         if valid is None:
             return weights
         count = int(np.count_nonzero(valid))
@@ -210,23 +239,13 @@ class Loss(ABC):
         factors = np.where(valid, values.dtype.type(factor), values.dtype.type(0))
         return factors if weights is None else weights * factors
 
-    def _reduce(
-        self,
-        y_true: Array,
-        values: Array,
-        weighted: bool,
-        sample_weight: ArrayLike | None,
-        mask: ArrayLike | None,
-    ) -> tuple[float, Any]:
+    def _reduce(self, values: Array, weights: Array | None, valid: Array | None) -> tuple[float, Any]:
         """The loss, and its gradient with respect to the values."""
-        weights = self._weights(y_true, values, sample_weight, mask) if weighted else None
         if weights is None:
-            total, divisor = float(values.sum(dtype=np.float64)), float(values.size)
+            total, divisor = float(np.add.reduce(values, axis=None, dtype=np.float64)), float(values.size)
         else:
-            # What a mask leaves out must not come back as 0 * NaN.
-            used = values if mask is None else np.where(weights == 0, values.dtype.type(0), values)
-            products = used * weights
-            total, divisor = float(products.sum(dtype=np.float64)), float(values.size)
+            products = _used(values, valid) * weights
+            total, divisor = float(np.add.reduce(products, axis=None, dtype=np.float64)), float(values.size)
             if self.reduction == "mean_with_sample_weight":
                 divisor = float(weights.sum(dtype=np.float64))
         scale = 1.0 if self.reduction == "sum" else (1.0 / divisor if divisor else 0.0)
@@ -234,7 +253,8 @@ class Loss(ABC):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
-        return {"name": self.name, "reduction": self.reduction}
+        config: dict[str, Any] = {"name": self.name, "reduction": self.reduction}
+        return config if self.dtype is None else {**config, "dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Loss:
@@ -245,20 +265,53 @@ class Loss(ABC):
 class ElementwiseLoss(Loss):
     """A loss that is the mean, over the last axis, of a function of single elements: implement `elements`."""
 
+    _sums = False  # the sum over that axis, instead of the mean
+
     @abstractmethod
     def elements(self, y_true: Array, y_pred: Array) -> tuple[Array, Callable[[], Array]]:
         """The losses of the elements, and a function that returns their derivatives with respect to y_pred."""
 
     def forward(self, y_true: Array, y_pred: Array) -> tuple[Array, Backward]:
         losses, derivative = self.elements(y_true, y_pred)
-        axis, share = self._axis, 1.0 / max(y_pred.shape[self._axis], 1)
+        axis, share = self._axis, 1.0 if self._sums else 1.0 / max(y_pred.shape[self._axis], 1)
 
         def backward(d_values: Any) -> Array:
-            if isinstance(d_values, float):
-                return derivative() * (d_values * share)
-            return derivative() * np.expand_dims(d_values * share, axis)
+            return derivative() * at(d_values * share, axis)
 
         return np.add.reduce(losses, axis=axis) * share, backward
+
+
+class PlainLoss(ElementwiseLoss):
+    """An elementwise loss of this package that has no arguments of its own: reduction first, as in Keras."""
+
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+def number(owner: str, name: str, value: Any) -> float:
+    """`value` as a float. TypeError if it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{owner}: expected {name} to be a number, got {value!r}")
+    return float(value)
+
+
+def check_axis(owner: str, axis: Any) -> int:
+    """`axis` as an int. TypeError if it is not an integer."""
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"{owner}: expected axis to be an integer, got {axis!r}")
+    return int(axis)
+
+
+def at(d_values: Any, axis: int) -> Any:
+    """Gradients of the values, to be multiplied with what has the axis that the values lack."""
+    return d_values if isinstance(d_values, float) else np.expand_dims(d_values, axis)
+
+
+def _used(values: Array, valid: Array | None) -> Array:
+    """The values, 0 where they do not count: what a mask leaves out must not come back as 0 * NaN."""
+    return values if valid is None else np.where(valid, values, values.dtype.type(0))
 
 
 def spread(owner: str, name: str, weights: ArrayLike, shape: tuple[int, ...]) -> Array:

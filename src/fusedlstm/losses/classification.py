@@ -12,29 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss
+from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, at, check_axis, number
 
-_EPSILON = 1e-7
+EPSILON = 1e-7
 
 
-def _clip(p: Array) -> tuple[Array, Array]:
+def clip(p: Array) -> tuple[Array, Array]:
     """Probabilities within bounds, and which of them were."""
-    clipped = np.minimum(np.maximum(p, _EPSILON), 1 - _EPSILON)
+    clipped = np.minimum(np.maximum(p, EPSILON), 1 - EPSILON)
     return clipped, clipped == p
 
 
-def _check_axis(owner: str, axis: Any) -> int:
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"{owner}: expected axis to be an integer, got {axis!r}")
-    return int(axis)
-
-
 def _check_smoothing(owner: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{owner}: expected label_smoothing to be a number, got {value!r}")
-    if not 0 <= value <= 1:
+    smoothing = number(owner, "label_smoothing", value)
+    if not 0 <= smoothing <= 1:
         raise ValueError(f"{owner}: expected label_smoothing in 0 ... 1, got {value!r}")
-    return float(value)
+    return smoothing
 
 
 class BinaryCrossentropy(ElementwiseLoss):
@@ -47,7 +40,7 @@ class BinaryCrossentropy(ElementwiseLoss):
     label_smoothing : float
         In 0 ... 1: the labels are drawn this far towards 1/2.
     axis : int
-    reduction, name
+    reduction, name, dtype
         As in `Loss`.
     """
 
@@ -58,11 +51,12 @@ class BinaryCrossentropy(ElementwiseLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(name, reduction, dtype)
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_smoothing("BinaryCrossentropy", label_smoothing)
-        self.axis = self._axis = _check_axis("BinaryCrossentropy", axis)
+        self.label_smoothing = _check_smoothing(type(self).__name__, label_smoothing)
+        self.axis = self._axis = check_axis(type(self).__name__, axis)
 
     def elements(self, y_true: Array, y_pred: Array) -> tuple[Array, Callable[[], Array]]:
         if self.label_smoothing:
@@ -70,7 +64,7 @@ class BinaryCrossentropy(ElementwiseLoss):
         if self.from_logits:
             softplus = np.maximum(y_pred, 0) + np.log1p(np.exp(-np.abs(y_pred)))
             return softplus - y_pred * y_true, lambda: 0.5 * np.tanh(0.5 * y_pred) + 0.5 - y_true
-        p, inside = _clip(y_pred)
+        p, inside = clip(y_pred)
         losses = -(y_true * np.log(p) + (1 - y_true) * np.log(1 - p))
         return losses, lambda: inside * ((p - y_true) / (p * (1 - p)))
 
@@ -83,7 +77,7 @@ class BinaryCrossentropy(ElementwiseLoss):
         }
 
 
-def _log_softmax(x: Array, axis: int) -> Array:
+def log_softmax(x: Array, axis: int) -> Array:
     shifted = x - x.max(axis=axis, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
@@ -99,7 +93,7 @@ class CategoricalCrossentropy(Loss):
         In 0 ... 1: the labels are drawn this far towards 1 / classes.
     axis : int
         That of the classes.
-    reduction, name
+    reduction, name, dtype
         As in `Loss`.
     """
 
@@ -110,11 +104,12 @@ class CategoricalCrossentropy(Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(name, reduction, dtype)
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_smoothing("CategoricalCrossentropy", label_smoothing)
-        self.axis = self._axis = _check_axis("CategoricalCrossentropy", axis)
+        self.label_smoothing = _check_smoothing(type(self).__name__, label_smoothing)
+        self.axis = self._axis = check_axis(type(self).__name__, axis)
 
     def _mismatch(self, y_true: tuple[int, ...], y_pred: tuple[int, ...]) -> str:
         return super()._mismatch(y_true, y_pred) + " (for labels that are integers use SparseCategoricalCrossentropy)"
@@ -124,7 +119,7 @@ class CategoricalCrossentropy(Loss):
             raise ValueError(self._mismatch(y_true.shape, y_pred.shape))
         if y_pred.shape[self.axis] == 1:
             raise ValueError(
-                f"CategoricalCrossentropy: one class has nothing to learn, got y_pred of shape {y_pred.shape} "
+                f"{type(self).__name__}: one class has nothing to learn, got y_pred of shape {y_pred.shape} "
                 "(for two classes with one output use BinaryCrossentropy)"
             )
         return y_true.astype(y_pred.dtype, copy=False), y_pred
@@ -134,20 +129,20 @@ class CategoricalCrossentropy(Loss):
         if self.label_smoothing:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_pred.shape[axis]
         if self.from_logits:
-            log_p = _log_softmax(y_pred, axis)
+            log_p = log_softmax(y_pred, axis)
 
             def backward_logits(d_values: Any) -> Array:
                 d_x = np.exp(log_p) * y_true.sum(axis=axis, keepdims=True) - y_true
-                return d_x * _at(d_values, axis)
+                return d_x * at(d_values, axis)
 
             return -(y_true * log_p).sum(axis=axis), backward_logits
         total = y_pred.sum(axis=axis, keepdims=True)
         q = y_pred / total
-        p, inside = _clip(q)
+        p, inside = clip(q)
 
         def backward(d_values: Any) -> Array:
             d_q = inside * (-y_true / p)
-            return (d_q - (d_q * q).sum(axis=axis, keepdims=True)) / total * _at(d_values, axis)
+            return (d_q - (d_q * q).sum(axis=axis, keepdims=True)) / total * at(d_values, axis)
 
         return -(y_true * np.log(p)).sum(axis=axis), backward
 
@@ -172,7 +167,8 @@ class SparseCategoricalCrossentropy(Loss):
     reduction : str or None
     axis : int
         That of the classes.
-    name : str, optional
+    name, dtype
+        As in `Loss`.
     """
 
     def __init__(
@@ -182,15 +178,16 @@ class SparseCategoricalCrossentropy(Loss):
         reduction: str | None = "sum_over_batch_size",
         axis: int = -1,
         name: str | None = "sparse_categorical_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(name, reduction, dtype)
         if ignore_class is not None and not isinstance(ignore_class, (int, np.integer)):
             raise TypeError(
                 f"SparseCategoricalCrossentropy: expected ignore_class to be an integer, got {ignore_class!r}"
             )
         self.from_logits = bool(from_logits)
         self.ignore_class = None if ignore_class is None else int(ignore_class)
-        self.axis = self._axis = _check_axis("SparseCategoricalCrossentropy", axis)
+        self.axis = self._axis = check_axis(type(self).__name__, axis)
 
     def align(self, y_true: Array, y_pred: Array, weighted: bool) -> tuple[Array, Array]:
         """Labels as integers, of y_pred's shape without the axis of the classes."""
@@ -231,12 +228,12 @@ class SparseCategoricalCrossentropy(Loss):
         labels = (y_true if valid is None else np.where(valid, y_true, 0)).reshape(-1)
         chosen = np.arange(len(rows)), labels
         if self.from_logits:
-            log_p = _log_softmax(rows, -1)
+            log_p = log_softmax(rows, -1)
             values = -log_p[chosen]
         else:
             total = rows.sum(axis=-1)
             q = rows[chosen] / total
-            p, inside = _clip(q)
+            p, inside = clip(q)
             values = -np.log(p)
 
         def backward(d_values: Any) -> Array:
@@ -267,10 +264,6 @@ class SparseCategoricalCrossentropy(Loss):
             "ignore_class": self.ignore_class,
             "axis": self.axis,
         }
-
-
-def _at(d_values: Any, axis: int) -> Any:
-    return d_values if isinstance(d_values, float) else np.expand_dims(d_values, axis)
 
 
 def binary_crossentropy(

@@ -1,8 +1,7 @@
-"""Optimizers with a step size of its own for every weight."""
+"""Optimizers that divide each weight's gradient by the size of those before."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fusedlstm import backends
@@ -16,7 +15,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
+    learning_rate : float or schedule
     rho : float
         At least 0, below 1.
     momentum : float
@@ -24,34 +23,34 @@ class RMSprop(Optimizer):
     epsilon : float
     centered : bool
         Divide by the variance of the gradients instead of their mean square.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
-        As in `Optimizer`.
+    *common, **options
+        weight_decay and all that follows it in `Optimizer`.
     """
+
+    takes_rows = True
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: Any = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        *,
-        name: str | None = None,
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
+        super().__init__(learning_rate, *common, **options)
         self.rho = self._number("rho", rho, below=1)
         self.momentum = self._number("momentum", momentum)
         self.epsilon = self._number("epsilon", epsilon)
         self.centered = bool(centered)
 
-    def slots(self) -> tuple[bool, ...]:
-        return (True, self.momentum != 0, self.centered)
+    def slots(self) -> tuple[float | None, ...]:
+        return (0.0, 0.0 if self.momentum else None, 0.0 if self.centered else None)
 
-    def update(self, w: Array, g: Array, buffers: tuple[Array | None, ...], scale: float, decay: float) -> None:
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
+    ) -> None:
         mean_square, velocity, average = buffers
         backends.current().rmsprop_update(
             w,
@@ -59,12 +58,11 @@ class RMSprop(Optimizer):
             mean_square,
             average,
             velocity,
-            learning_rate=self._learning_rate,
+            learning_rate=learning_rate,
             rho=self.rho,
             momentum=self.momentum,
             epsilon=self.epsilon,
-            gradient_scale=scale,
-            decay=decay,
+            **common,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -72,109 +70,82 @@ class RMSprop(Optimizer):
         return {**super().get_config(), **own}
 
 
-class Adam(Optimizer):
-    """m += (1 - beta_1)(g - m); v += (1 - beta_2)(g^2 - v); w -= lr_t m / (sqrt(v) + epsilon).
+class Adagrad(Optimizer):
+    """s += g^2; w -= lr g / sqrt(s + epsilon).
 
-    lr_t = lr sqrt(1 - beta_2^t) / (1 - beta_1^t) at update t = 1, 2 ... Source: Kingma and Ba 2015, section 2's
-    last form; Reddi et al. 2018 for `amsgrad`.
+    Source: Duchi et al. 2011.
 
     Parameters
     ----------
-    learning_rate : float
-    beta_1, beta_2 : float
-        At least 0, below 1.
+    learning_rate : float or schedule
+    initial_accumulator_value : float
+        What s starts from.
     epsilon : float
-    amsgrad : bool
-        Divide by the largest v so far.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
-        As in `Optimizer`.
+    *common, **options
+        weight_decay and all that follows it in `Optimizer`.
     """
+
+    takes_rows = True
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
         epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        *,
-        name: str | None = None,
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
-        self.beta_1 = self._number("beta_1", beta_1, below=1)
-        self.beta_2 = self._number("beta_2", beta_2, below=1)
+        super().__init__(learning_rate, *common, **options)
+        self.initial_accumulator_value = self._number("initial_accumulator_value", initial_accumulator_value)
         self.epsilon = self._number("epsilon", epsilon)
-        self.amsgrad = bool(amsgrad)
 
-    def slots(self) -> tuple[bool, ...]:
-        return (True, True, self.amsgrad)
+    def slots(self) -> tuple[float | None, ...]:
+        return (self.initial_accumulator_value,)
 
-    def update(self, w: Array, g: Array, buffers: tuple[Array | None, ...], scale: float, decay: float) -> None:
-        t = self.iterations + 1
-        backends.current().adam_update(
-            w,
-            g,
-            *buffers,
-            learning_rate=self._learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t),
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            gradient_scale=scale,
-            decay=decay,
-        )
-
-    def _ordered(self) -> list[Array]:
-        # Keras keeps m and v of a variable side by side, and the maxima after all of them.
-        pairs = [buffer for buffers in self._slots for buffer in buffers[:2] if buffer is not None]
-        return pairs + [buffers[2] for buffers in self._slots if buffers[2] is not None]
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
+    ) -> None:
+        backends.current().adagrad_update(w, g, *buffers, learning_rate=learning_rate, epsilon=self.epsilon, **common)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon, "amsgrad": self.amsgrad}
+        own = {"initial_accumulator_value": self.initial_accumulator_value, "epsilon": self.epsilon}
         return {**super().get_config(), **own}
 
 
-class AdamW(Adam):
-    """`Adam` with weight decay (Loshchilov and Hutter 2019).
+class Adadelta(Optimizer):
+    """s = rho s + (1 - rho) g^2; step = g sqrt(d + epsilon) / sqrt(s + epsilon); d = rho d + (1 - rho) step^2.
+
+    w -= lr step. Source: Zeiler 2012, where lr is 1.
 
     Parameters
     ----------
-    learning_rate : float
-    weight_decay : float
-    beta_1, beta_2, epsilon, amsgrad
-        As in `Adam`.
-    clipnorm, clipvalue, global_clipnorm, name
-        As in `Optimizer`.
+    learning_rate : float or schedule
+    rho : float
+        At least 0, below 1.
+    epsilon : float
+    *common, **options
+        weight_decay and all that follows it in `Optimizer`.
     """
 
+    paired = 2
+    takes_rows = True
+
     def __init__(
-        self,
-        learning_rate: float = 0.001,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        *,
-        name: str | None = None,
+        self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, *common: Any, **options: Any
     ) -> None:
-        if weight_decay is None:
-            raise TypeError("AdamW: expected weight_decay to be a number, got None (Adam has no decay)")
-        super().__init__(
-            learning_rate,
-            beta_1,
-            beta_2,
-            epsilon,
-            amsgrad,
-            weight_decay,
-            clipnorm,
-            clipvalue,
-            global_clipnorm,
-            name=name,
+        super().__init__(learning_rate, *common, **options)
+        self.rho = self._number("rho", rho, below=1)
+        self.epsilon = self._number("epsilon", epsilon)
+
+    def slots(self) -> tuple[float | None, ...]:
+        return (0.0, 0.0)
+
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
+    ) -> None:
+        backends.current().adadelta_update(
+            w, g, *buffers, learning_rate=learning_rate, rho=self.rho, epsilon=self.epsilon, **common
         )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rho": self.rho, "epsilon": self.epsilon}

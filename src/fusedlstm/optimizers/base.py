@@ -1,27 +1,32 @@
-"""What every optimizer does: clip, decay, keep buffers, apply constraints."""
+"""What every optimizer does: schedule, accumulate, clip, decay, keep buffers and averages, apply constraints."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm import backends
+from fusedlstm.gradients import RowGradient
+from fusedlstm.optimizers.clipping import clip_scales
+from fusedlstm.optimizers.settings import Settings
 from fusedlstm.variables import Variable
 
 Array = NDArray[Any]
 
 
-class Optimizer(ABC):
+class Optimizer(Settings):
     """Base class: implement `slots` and `update`, and `get_config` if there are further arguments.
 
     Parameters
     ----------
-    learning_rate : float
-        At least 0; `learning_rate` may be set later.
+    learning_rate : float, LearningRateSchedule or callable
+        At least 0; `learning_rate` may be set later. A schedule is called with the number of calls of `apply` so far,
+        a function without arguments.
     weight_decay : float, optional
         Ahead of every update a variable shrinks by weight_decay * learning_rate of itself.
     clipnorm : float, optional
@@ -30,85 +35,71 @@ class Optimizer(ABC):
         Gradients are clipped to +- this.
     global_clipnorm : float, optional
         All gradients are scaled down together to this norm; if it is not finite, they all become NaN.
+    use_ema : bool
+        Follow the variables with an exponential moving average, average = ema_momentum average + (1 - ema_momentum) w
+        after every call of `apply` (before constraints). `fit` puts the averages in the place of the weights when it
+        ends.
+    ema_momentum : float
+        In 0 ... 1.
+    ema_overwrite_frequency : int, optional
+        Put them there after every so many updates, too.
+    loss_scale_factor : float, optional
+        `apply` divides gradients by it: they are those of the loss from `scale_loss`. Without effect in `fit`, whose
+        dtypes need no scaling.
+    gradient_accumulation_steps : int, optional
+        From 2 on: update once every so many calls of `apply`, with the mean of their gradients. A schedule, and the
+        averages, count calls.
     name : str, optional
 
     Raises
     ------
     TypeError
-        If an argument is not a number.
+        If an argument is not of its type, or unknown.
     ValueError
         If it is not finite or outside its range, or more than one kind of clipping is asked for.
     """
 
-    def __init__(
-        self,
-        learning_rate: float,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        *,
-        name: str | None = None,
+    #: So many of the slots, the first ones, stand side by side in `variables` (m0 v0 m1 v1); each other for itself.
+    paired = 1
+    #: Whether `update` takes ``rows``; if not, it gets whole gradients.
+    takes_rows = False
+    #: Attributes, numbers, that are a part of the state.
+    scalars: tuple[str, ...] = ()
+
+    _trained: list[Variable] | None = None
+    _slots: Sequence[tuple[Array | None, ...]] = ()
+    _averages: Sequence[Array] = ()
+    _accumulated: Sequence[Array] = ()
+
+    @abstractmethod
+    def slots(self) -> tuple[float | None, ...]:
+        """For each of the buffers that `update` takes, in order, the value that it starts from; None: not needed."""
+
+    @abstractmethod
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
     ) -> None:
-        self.name = name or type(self).__name__.lower()
-        self.learning_rate = learning_rate
-        self.weight_decay = None if weight_decay is None else self._number("weight_decay", weight_decay)
-        self.clipnorm = self._limit("clipnorm", clipnorm)
-        self.clipvalue = self._limit("clipvalue", clipvalue)
-        self.global_clipnorm = self._limit("global_clipnorm", global_clipnorm)
-        if sum(value is not None for value in (clipnorm, clipvalue, global_clipnorm)) > 1:
-            raise ValueError(
-                f"{type(self).__name__}: expected one of clipnorm, clipvalue and global_clipnorm, "
-                f"got clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}"
-            )
-        self.iterations = 0
-        self._trained: list[Variable] | None = None
-        self._slots: list[tuple[Array | None, ...]] = []
-
-    def _number(self, argument: str, value: Any, below: float = math.inf) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{type(self).__name__}: expected {argument} to be a number, got {value!r}")
-        if not (math.isfinite(value) and 0 <= value < below):
-            upper = "and finite" if below == math.inf else f"and < {below:g}"
-            raise ValueError(f"{type(self).__name__}: expected {argument} >= 0 {upper}, got {value!r}")
-        return float(value)
-
-    def _limit(self, argument: str, value: Any) -> float | None:
-        if value is None:
-            return None
-        limit = self._number(argument, value)
-        if limit == 0:
-            raise ValueError(f"{type(self).__name__}: expected {argument} > 0 (None: no clipping), got {value!r}")
-        return limit
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next update."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = self._number("learning_rate", value)
-
-    @abstractmethod
-    def slots(self) -> tuple[bool, ...]:
-        """For each of the buffers that `update` takes, in order, whether a variable has it or None."""
-
-    @abstractmethod
-    def update(self, w: Array, g: Array, buffers: tuple[Array | None, ...], scale: float, decay: float) -> None:
         """Change the weights `w` and their buffers in place.
 
         Parameters
         ----------
         w, g : array
-            The weights, and their gradient in the same shape, dtype and order.
+            The weights, and their gradient in the same shape, dtype and order; with ``rows`` that of some of its rows.
         buffers : tuple of array or None
-            As `slots` says; zeros at first.
-        scale : float
-            Multiplies the gradient.
-        decay : float
-            This share of w is taken off first.
+            As `slots` says.
+        learning_rate : float
+        **common
+            What the backends' update functions take besides: ``gradient_scale`` and ``clip``, by which the gradient is
+            first multiplied and then limited, ``decay``, the share of w that is taken off, and ``rows``.
         """
+
+    def before_update(self) -> None:
+        """Called once ahead of the updates of all variables; `iterations` does not count them yet."""
+
+    @property
+    def built(self) -> bool:
+        """Whether it has its buffers, that is, state to save."""
+        return self._trained is not None
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the buffers for these variables; `apply` does it when first called.
@@ -119,90 +110,163 @@ class Optimizer(ABC):
             If the optimizer already belongs to other variables.
         """
         if self._trained is not None:
-            self._slots_of(variables)
+            self._places(variables)
             return
-        wanted = self.slots()
+        starts = self.slots()
         self._slots = [
-            tuple(np.zeros(variable.shape, variable.dtype) if slot else None for slot in wanted)
-            for variable in variables
+            tuple(None if start is None else np.full(v.shape, start, v.dtype) for start in starts) for v in variables
         ]
+        self._averages = [np.zeros(v.shape, v.dtype) for v in variables] if self.use_ema else []
+        self._accumulated = [np.zeros(v.shape, v.dtype) for v in variables] if self.gradient_accumulation_steps else []
         self._trained = list(variables)
 
-    def _slots_of(self, variables: Sequence[Variable]) -> list[tuple[Array | None, ...]]:
-        """The buffers of these variables, which are the first ones or, when some were frozen since, among them."""
+    def _places(self, variables: Sequence[Variable]) -> Sequence[int]:
+        """Where the variables stand among those of `build`, which they are or, when some were frozen since, among."""
         trained = self._trained or []
         if len(variables) == len(trained) and all(a is b for a, b in zip(variables, trained, strict=True)):
-            return self._slots
+            return range(len(trained))
         places = {id(variable): k for k, variable in enumerate(trained)}
         if any(id(variable) not in places for variable in variables):
             raise ValueError(
                 f"{type(self).__name__}: already trains {len(trained)} variables, which these "
                 f"{len(variables)} are not: make a new optimizer"
             )
-        return [self._slots[places[id(variable)]] for variable in variables]
+        return [places[id(variable)] for variable in variables]
 
-    def apply(self, gradients: Sequence[Array | None], variables: Sequence[Variable]) -> None:
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> None:
+        """`apply` for pairs of a gradient and its variable."""
+        pairs = list(grads_and_vars)
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+
+    def apply(
+        self, gradients: Sequence[Any], variables: Sequence[Variable] | None = None, *, scaled: bool = True
+    ) -> None:
         """One step: clip the gradients, then decay and update every variable, then apply its constraint.
 
         Parameters
         ----------
-        gradients : sequence of array or None
+        gradients : sequence of array, RowGradient or None
             Aligned with `variables`, of their shapes, any memory layout; they are not changed. A variable whose
             gradient is None stays as it is.
-        variables : sequence of Variable
-            The same ones at every call, or some of them.
+        variables : sequence of Variable, optional
+            The same ones at every call, or some of them; those of `build` if None.
+        scaled : bool
+            Whether the gradients are those of the loss times `loss_scale_factor`, if there is one.
 
         Raises
         ------
         ValueError
             If numbers or shapes differ, every gradient is None, or the variables are others than before.
         """
+        if variables is None:
+            if self._trained is None:
+                raise ValueError(f"{type(self).__name__}: expected variables in the first call of apply, got None")
+            variables = self._trained
+        self._check_gradients(gradients, variables)
+        rate = self.learning_rate
+        self.build(variables)
+        places = self._places(variables)
+        given = [
+            (self._as_dtype(gradient, variable.dtype), variable, place)
+            for gradient, variable, place in zip(gradients, variables, places, strict=True)
+            if gradient is not None
+        ]
+        scale = 1 / self.loss_scale_factor if self.loss_scale_factor and scaled else 1.0
+        steps = self.gradient_accumulation_steps
+        if steps:
+            for gradient, _, place in given:
+                _accumulate(self._accumulated[place], gradient, scale)
+        if not steps:
+            self._update_all(given, rate, scale)
+        elif (self._iterations + 1) % steps == 0:
+            self._update_all([(self._accumulated[place], v, place) for _, v, place in given], rate, 1 / steps)
+            for _, _, place in given:
+                self._accumulated[place].fill(0)
+        if self.use_ema:
+            self._follow()
+        for _, variable, _ in given:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable.value))
+        self._iterations += 1
+
+    def _check_gradients(self, gradients: Sequence[Any], variables: Sequence[Variable]) -> None:
         if len(gradients) != len(variables):
             raise ValueError(
                 f"{type(self).__name__}: expected a gradient for each of {len(variables)} variables, "
                 f"got {len(gradients)}"
             )
-        missing = 0
         for gradient, variable in zip(gradients, variables, strict=True):
-            if gradient is None:
-                missing += 1
-            elif gradient.shape != variable.shape:
+            if gradient is not None and gradient.shape != variable.shape:
                 raise ValueError(
                     f"{type(self).__name__}: expected the gradient of '{variable.path}' to have shape "
                     f"{variable.shape}, got {gradient.shape}"
                 )
-        if missing and missing == len(gradients):
+        if variables and all(gradient is None for gradient in gradients):
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
-        if self._trained is None:
-            self.build(variables)
-        slots = self._slots_of(variables)
-        scale, clipnorm, clipvalue = 1.0, self.clipnorm, self.clipvalue
-        if clipnorm is None and self.global_clipnorm is not None:
-            scale, clipvalue = _global_scale(gradients, self.global_clipnorm), None
-        decay = (self.weight_decay or 0.0) * self._learning_rate
-        constrained = []
-        for gradient, variable, buffers in zip(gradients, variables, slots, strict=True):
-            if gradient is None:
-                continue
-            w = variable.update()
-            g = np.asarray(gradient, dtype=w.dtype, order="C")
-            if clipnorm is not None:
-                norm = _norm(g)
-                scale = clipnorm / norm if not norm <= clipnorm else 1.0
-            elif clipvalue is not None:
-                g = g.clip(-clipvalue, clipvalue)
-            self.update(w, g, buffers, scale, decay)
+
+    def _as_dtype(self, gradient: Any, dtype: np.dtype[Any]) -> Any:
+        if isinstance(gradient, RowGradient) and self.takes_rows:
+            return gradient.astype(dtype)
+        return np.asarray(gradient, dtype=dtype, order="C")
+
+    def _update_all(self, given: Sequence[tuple[Any, Variable, int]], rate: float, scale: float) -> None:
+        """Clip, decay and update: `scale` times each gradient."""
+        parts = [(g.values, g.rows) if isinstance(g, RowGradient) else (g, None) for g, _, _ in given]
+        limit = math.inf
+        if self.clipnorm is None and self.global_clipnorm is None and self.clipvalue is not None:
+            limit = self.clipvalue
+        scales = clip_scales([g for g, _ in parts], scale, self.clipnorm, self.global_clipnorm)
+        decay = (self.weight_decay or 0.0) * rate
+        self.before_update()
+        for (g, rows), each, (_, variable, place) in zip(parts, scales, given, strict=True):
+            self.update(
+                variable.update(),
+                g,
+                self._slots[place],
+                rate,
+                gradient_scale=each,
+                clip=limit,
+                decay=decay if decay and self._decays(variable) else 0.0,
+                rows=rows,
+            )
+
+    def _follow(self) -> None:
+        """Move the averages of all variables, whether they were updated or not, and put them in their place if due."""
+        momentum = self.ema_momentum if self.iterations else 0.0
+        frequency = self.ema_overwrite_frequency
+        for variable, average in zip(self._trained or (), self._averages, strict=True):
+            backends.current().average_update(variable.value, average, momentum=momentum)
+            if frequency and (self.iterations + 1) % frequency == 0:
+                variable.assign(average)
+
+    def averages(self) -> list[tuple[Variable, Array]]:
+        """With `use_ema`, each trained variable and its moving average; none before the first step."""
+        return list(zip(self._trained or (), self._averages, strict=True)) if self.use_ema and self._iterations else []
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        """Put the moving averages in the place of the variables, with `use_ema`: what `fit` does when it ends.
+
+        Constraints hold afterwards too; Keras leaves them out here.
+        """
+        if not self.use_ema or not self.built or not self._iterations:
+            return
+        for variable, place in zip(var_list, self._places(var_list), strict=True):
+            variable.assign(self._averages[place])
             if variable.constraint is not None:
-                constrained.append(variable)
-        for variable in constrained:
-            variable.assign(variable.constraint(variable.value))
-        self.iterations += 1
+                variable.assign(variable.constraint(variable.value))
 
     @property
     def variables(self) -> list[Array]:
-        """Copies of the state in Keras's order: iterations, learning rate, then the buffers."""
-        state = [np.asarray(self.iterations, np.int64), np.asarray(self._learning_rate)]
-        return state + [buffer.copy() for buffer in self._ordered()]
+        """Copies of all that is needed to go on to the bit, in the order of Keras's files.
+
+        The number of calls of `apply`, the learning rate (but for a schedule), then with `use_ema` the averages, with
+        accumulation the sums, then the buffers.
+        """
+        rate = self._learning_rate
+        state = [np.asarray(self._iterations, np.int64)]
+        state += [np.asarray(rate)] if isinstance(rate, float) else []
+        state += [buffer.copy() for buffer in self._buffers()]
+        return state + [np.asarray(getattr(self, name)) for name in self.scalars if self.built]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Restore what `variables` gave.
@@ -214,50 +278,30 @@ class Optimizer(ABC):
         """
         if self._trained is None:
             raise ValueError(f"{type(self).__name__}: call build(variables) ahead of set_weights")
-        buffers, arrays = self._ordered(), [np.asarray(weight) for weight in weights]
-        shapes = [(), (), *(buffer.shape for buffer in buffers)]
+        buffers, arrays = self._buffers(), [np.asarray(weight) for weight in weights]
+        first = 1 if self.scheduled else 2
+        shapes = [()] * first + [buffer.shape for buffer in buffers] + [()] * len(self.scalars)
         if [array.shape for array in arrays] != shapes:
             raise ValueError(
                 f"{type(self).__name__}: expected state of shapes {shapes}, got {[array.shape for array in arrays]}"
             )
-        self.learning_rate = float(arrays[1])
-        self.iterations = int(arrays[0])
-        for buffer, array in zip(buffers, arrays[2:], strict=True):
+        if not self.scheduled:
+            self.learning_rate = float(arrays[1])
+        self._iterations = int(arrays[0])
+        for buffer, array in zip(buffers, arrays[first:], strict=False):
             buffer[...] = array
+        for name, array in zip(reversed(self.scalars), reversed(arrays), strict=False):
+            setattr(self, name, float(array))
 
-    def _ordered(self) -> list[Array]:
-        """The buffers in the order in which Keras keeps them: slot by slot."""
-        by_slot = zip(*self._slots, strict=True)
-        return [buffer for slot in by_slot for buffer in slot if buffer is not None]
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer, without its state."""
-        return {
-            "name": self.name,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "clipnorm": self.clipnorm,
-            "clipvalue": self.clipvalue,
-            "global_clipnorm": self.global_clipnorm,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """The optimizer that `get_config` described."""
-        return cls(**config)
+    def _buffers(self) -> list[Array]:
+        """The arrays of the state in the order in which Keras keeps them."""
+        side_by_side = [buffer for slots in self._slots for buffer in slots[: self.paired]]
+        others = [slots[k] for k in range(self.paired, len(self.slots())) for slots in self._slots]
+        return [*self._averages, *self._accumulated, *(b for b in side_by_side + others if b is not None)]
 
 
-def _squares(g: Array) -> float:
-    # In float64, for large gradients; not through BLAS, whose sum depends on the number of threads.
-    return float(np.square(g, dtype=np.float64).sum())
-
-
-def _norm(g: Array) -> float:
-    return math.sqrt(_squares(g))
-
-
-def _global_scale(gradients: Sequence[Array | None], limit: float) -> float:
-    norm = math.sqrt(math.fsum(_squares(g) for g in gradients if g is not None))
-    if not math.isfinite(norm):
-        return math.nan
-    return limit / norm if norm > limit else 1.0
+def _accumulate(total: Array, gradient: Any, scale: float) -> None:
+    """total += scale * gradient."""
+    rows: Any = gradient.rows if isinstance(gradient, RowGradient) else ...
+    values = gradient.values if isinstance(gradient, RowGradient) else gradient
+    total[rows] += values if scale == 1 else values * total.dtype.type(scale)

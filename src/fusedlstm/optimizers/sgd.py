@@ -1,4 +1,4 @@
-"""Gradient descent."""
+"""Gradient descent, and of its signs."""
 
 from __future__ import annotations
 
@@ -15,46 +15,86 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
+    learning_rate : float or schedule
     momentum : float
         In 0 ... 1; 0 keeps no velocity.
     nesterov : bool
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
-        As in `Optimizer`.
+    *common, **options
+        weight_decay and all that follows it in `Optimizer`.
     """
+
+    takes_rows = True
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: Any = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        *,
-        name: str | None = None,
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
-        self.momentum = self._number("momentum", momentum)
-        if self.momentum > 1:
-            raise ValueError(f"SGD: expected momentum in 0 ... 1, got {momentum!r}")
+        super().__init__(learning_rate, *common, **options)
+        self.momentum = self._share("momentum", momentum)
         self.nesterov = bool(nesterov)
 
-    def slots(self) -> tuple[bool, ...]:
-        return (self.momentum != 0,)
+    def slots(self) -> tuple[float | None, ...]:
+        return (0.0 if self.momentum else None,)
 
-    def update(self, w: Array, g: Array, buffers: tuple[Array | None, ...], scale: float, decay: float) -> None:
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
+    ) -> None:
         backends.current().sgd_update(
             w,
             g,
-            buffers[0],
-            learning_rate=self._learning_rate,
+            *buffers,
+            learning_rate=learning_rate,
             momentum=self.momentum,
             nesterov=self.nesterov,
-            gradient_scale=scale,
-            decay=decay,
+            **common,
         )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+class Lion(Optimizer):
+    """w -= lr sign(beta_1 m + (1 - beta_1) g); then m = beta_2 m + (1 - beta_2) g.
+
+    Every step has the size of the learning rate, which is best 3 to 10 times smaller than Adam's.
+
+    Source: Chen et al. 2023.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    beta_1 : float
+        Above 0, up to 1.
+    beta_2 : float
+        In 0 ... 1.
+    *common, **options
+        weight_decay and all that follows it in `Optimizer`.
+    """
+
+    takes_rows = True
+
+    def __init__(
+        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, *common: Any, **options: Any
+    ) -> None:
+        super().__init__(learning_rate, *common, **options)
+        self.beta_1 = self._share("beta_1", beta_1)
+        if self.beta_1 == 0:
+            raise ValueError("Lion: expected beta_1 > 0 (0: the signs of single gradients), got 0")
+        self.beta_2 = self._share("beta_2", beta_2)
+
+    def slots(self) -> tuple[float | None, ...]:
+        return (0.0,)
+
+    def update(
+        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
+    ) -> None:
+        backends.current().lion_update(
+            w, g, *buffers, learning_rate=learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, **common
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}

@@ -39,7 +39,9 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
     if numbers.size and (numbers.min() < 0 or numbers.max() >= num_classes):
         got = f"{numbers.min()} ... {numbers.max()}"
         raise ValueError(f"to_categorical: expected class numbers in 0 ... {num_classes - 1}, got {got}")
-    return np.eye(num_classes, dtype=np.float32)[numbers]
+    rows = np.zeros((*numbers.shape, num_classes), np.float32)
+    np.put_along_axis(rows, numbers[..., None], 1, axis=-1)
+    return rows
 
 
 def pad_sequences(
@@ -59,6 +61,7 @@ def pad_sequences(
     maxlen : int, optional
         T, the length to pad or cut to; that of the longest if None.
     dtype : dtype
+        ``object`` takes anything, and ``str`` is as wide as the longest.
     padding, truncating : {"pre", "post"}
         Whether to fill up, and to cut, at the beginning or at the end.
     value : scalar
@@ -71,7 +74,7 @@ def pad_sequences(
     Raises
     ------
     ValueError
-        For another `padding` or `truncating`, a `maxlen` below 1, or steps of unequal shapes.
+        For another `padding` or `truncating`, a `maxlen` below 1, steps of unequal shapes, or what `dtype` cannot hold.
     """
     for name, choice in (("padding", padding), ("truncating", truncating)):
         if choice not in ("pre", "post"):
@@ -85,9 +88,15 @@ def pad_sequences(
     if len(shapes) > 1:
         raise ValueError(f"pad_sequences: expected steps of one shape, got {', '.join(map(str, sorted(shapes)))}")
     steps = max((len(array) for array in arrays), default=0) if maxlen is None else int(maxlen)
-    padded = np.full((len(arrays), steps, *(shapes.pop() if shapes else ())), value, dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        kept = array[-steps:] if truncating == "pre" else array[:steps]
-        if len(kept):
-            row[slice(-len(kept), None) if padding == "pre" else slice(len(kept))] = kept
+    if np.dtype(dtype).kind in "US" and not np.dtype(dtype).itemsize:
+        dtype = np.result_type(np.dtype(dtype), np.asarray(value), *{array.dtype for array in arrays if len(array)})
+    try:
+        padded = np.full((len(arrays), steps, *(shapes.pop() if shapes else ())), value, dtype)
+        for row, array in zip(padded, arrays, strict=True):
+            kept = array[-steps:] if truncating == "pre" else array[:steps]
+            if len(kept):
+                row[slice(-len(kept), None) if padding == "pre" else slice(len(kept))] = kept
+    except (TypeError, ValueError) as error:
+        wanted = np.dtype(dtype).name
+        raise ValueError(f"pad_sequences: expected sequences and value that fit dtype {wanted}: {error}") from None
     return padded
