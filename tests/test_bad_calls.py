@@ -800,6 +800,12 @@ CALLS = [
         "Sequential 'm': expected metrics to be a list of metrics, got 3",
     ),
     (
+        "fit validation_batch_size without validation",
+        lambda: model().fit(X, Y, validation_batch_size=0, verbose=0),
+        ValueError,
+        "Sequential 'm': expected validation_batch_size to be a positive integer, got 0",
+    ),
+    (
         "compile loss_weights",
         lambda: model().compile("adam", "mse", loss_weights=[1, 2]),
         ValueError,

@@ -267,3 +267,30 @@ def test_losses_of_steps_need_steps():
     made.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"output 'head': expected predictions \(batch, steps, ...\)"):
         made.step_losses(X, Y[:, 0])
+
+
+def test_a_model_made_for_a_number_of_steps_takes_one_too():
+    made, fixed = model(), Sequential([Input((5, FEATURES)), *model().layers])
+    fixed.set_weights(made.get_weights())
+    fixed.compile(SGD(0.1), "mse")
+    for t in range(STEPS):
+        assert fixed.online_update(X[:, t], Y[:, t], window=3) == made.online_update(X[:, t], Y[:, t], window=3)
+    weights_equal(fixed, made)
+
+
+def test_one_weight_a_row_may_have_an_axis_of_steps():
+    weight = np.array([0.5, 1.0, 2.0])
+    one, other = model(), model()
+    other.set_weights(one.get_weights())
+    assert one.online_update(X, Y, weight) == other.online_update(X, Y, weight[:, None])
+    weights_equal(one, other)
+
+
+def test_weights_of_other_steps_change_nothing():
+    made = model()
+    before = made.get_weights()
+    with pytest.raises(ValueError, match=r"expected sample_weight to have 12 steps, as x, got \(3, 4\) for 'dense"):
+        made.online_update(X, Y, np.ones((ROWS, 4)))
+    assert made.online is None
+    for ahead, now in zip(before, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(ahead, now)

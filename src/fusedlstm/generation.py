@@ -14,7 +14,7 @@ from fusedlstm.graph import Call
 from fusedlstm.layers.base import Array, Layer, show_shape
 from fusedlstm.layers.operations import Arithmetic, Slice
 from fusedlstm.layers.recurrent import Recurrent
-from fusedlstm.step_by_step import OF_A_STEP
+from fusedlstm.step_by_step import OF_A_STEP, WHOLE_SEQUENCE
 
 
 def generate(
@@ -190,10 +190,7 @@ def _why_not(call: Call, rank: int) -> str | None:
     if type(layer) is Arithmetic and layer.constant is not None and any(n > 1 for n in layer.constant.shape[:-1]):
         return "its constant differs from step to step"
     if type(layer) not in OF_A_STEP:
-        return (
-            "it has to see the whole sequence. Embedding, LSTM, GRU, SimpleRNN, Dense, TimeDistributed, dropout, "
-            "normalization, activation and elementwise layers do not"
-        )
+        return WHOLE_SEQUENCE
     axes = getattr(layer, "axis", -1)
     if any(axis % rank != rank - 1 for axis in (axes if isinstance(axes, list | tuple) else [axes])):
         return f"its axis {axes} is not that of the features"

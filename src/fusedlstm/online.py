@@ -104,6 +104,14 @@ def online_update(
     rows, steps = inputs[0].shape[:2]
     targets = check_y(spec, _map(lambda value: np.asarray(value)[:, None], y) if single else y, rows)
     weights = check_weight(spec, sample_weight, rows)
+    if weights is not None:  # one for all steps is (B,) from here on
+        weights = [w[:, 0] if w is not None and w.ndim > 1 and w.shape[1] == 1 else w for w in weights]
+        for k, weight in enumerate(weights):
+            if weight is not None and weight.ndim > 1 and weight.shape[1] != steps:
+                raise ValueError(
+                    f"{model.label}: expected sample_weight to have {steps} steps, as x, got "
+                    f"{show_shape(weight.shape)} for '{spec.outputs[k].name}'"
+                )
     for k, target in enumerate(targets):
         if target is not None and (target.ndim < 2 or target.shape[1] != steps):
             raise ValueError(
@@ -130,7 +138,18 @@ def online_update(
             ]
         )
 
-    model._ready(Batch([array[:, :1] for array in inputs], at(targets, 0), at(weights, 0)), objective)
+    first = Batch([array[:, :1] for array in inputs], at(targets, 0), at(weights, 0))
+    # Whatever number of steps the model was made for, it takes one here.
+    whole = [
+        np.broadcast_to(x_t, (rows, (place.shape or (None, None))[1] or 1, *x_t.shape[2:]))
+        for x_t, place in zip(first.x, model.spec().inputs, strict=True)
+    ]
+    shapes = [
+        (shape[0], 1, *shape[2:]) if has_steps else shape
+        for shape, has_steps in zip(model.prepare(whole), stream.has_steps, strict=True)
+    ]
+    model._check_targets(first, shapes, objective, model.label)
+    model._find_penalties(True)
     objective.reset()
     model.online = stream
     for t in range(steps):

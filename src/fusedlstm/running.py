@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -117,8 +118,10 @@ class Runner(Layer):
 
     def _check(self, batch: Batch, objective: Objective, owner: str = "") -> None:
         """Check a batch's shapes against the model, the loss and the metrics before anything is computed."""
-        owner = owner or self.label
-        shapes = self.prepare(batch.x)
+        self._check_targets(batch, self.prepare(batch.x), objective, owner or self.label)
+
+    def _check_targets(self, batch: Batch, shapes: Sequence[Shape], objective: Objective, owner: str) -> None:
+        """Check a batch's targets and weights beside outputs of these shapes."""
         if batch.y is None:
             raise ValueError(f"{owner}: expected y to be an array, got None")
         y_pred = [
@@ -140,7 +143,10 @@ class Runner(Layer):
         if not self.built:
             self.prepare(batch.x)
             self.build((None, *batch.x[0].shape[1:]))
-        weighed = objective is not None or Layer.penalized
+        self._find_penalties(objective is not None)
+
+    def _find_penalties(self, weighed: bool) -> None:
+        weighed = weighed or Layer.penalized
         self._penalties = Penalties(self.all_layers(), self.trainable_weights) if weighed else Penalties([], [])
 
     def _pass(self, x: list[Array], training: bool, need_backward: bool) -> tuple[list[Any], list[Any], Any]:

@@ -19,6 +19,11 @@ OF_A_STEP = (
     kinds.Maximum, kinds.Minimum, kinds.Multiply, kinds.ReLU, kinds.Softmax, kinds.SpatialDropout1D, kinds.Subtract,
     kinds.TimeDistributed, Arithmetic,
 )  # fmt: skip
+#: Why all others cannot, in an error.
+WHOLE_SEQUENCE = (
+    "it has to see the whole sequence. Embedding, LSTM, GRU, SimpleRNN, Dense, TimeDistributed, dropout, "
+    "normalization, activation and elementwise layers do not"
+)
 
 
 @contextmanager
@@ -136,10 +141,7 @@ def why_not_a_step(layer: Any, rank: int) -> str | None:
         constant = (1,) * (rank - layer.constant.ndim) + layer.constant.shape
         return "its constant differs from step to step" if constant[1] > 1 else None
     if type(layer) not in OF_A_STEP:
-        return (
-            "it has to see the whole sequence. Embedding, LSTM, GRU, SimpleRNN, Dense, TimeDistributed, dropout, "
-            "normalization, activation and elementwise layers do not"
-        )
+        return WHOLE_SEQUENCE
     if isinstance(layer, kinds.Dense | kinds.Activation) and rank < 3:
         return "its inputs have no axis of features behind that of the steps"
     axes = getattr(layer, "axis", None)

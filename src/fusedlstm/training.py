@@ -129,11 +129,15 @@ class Trainer(StepTrainer):
         verbose = self._check_verbose(verbose)
         self.boolean("shuffle", shuffle)
         steps = self._steps("steps_per_epoch", steps_per_epoch)
+        if validation_batch_size is not None:
+            self.positive_integer("validation_batch_size", validation_batch_size)
         source = self._source(x, y, sample_weight, batch_size, class_weight)
         validation: Arrays | Stream | None = None
         split = self._check_split(validation_split)
         if validation_data is not None:
-            validation = self._validation(validation_data, validation_batch_size or batch_size)
+            validation = self._validation(
+                validation_data, batch_size if validation_batch_size is None else validation_batch_size
+            )
         elif split:
             if not isinstance(source, Arrays):
                 raise ValueError(f"{self.label}: expected validation_split 0 with an iterable of batches, got {split}")
@@ -144,7 +148,7 @@ class Trainer(StepTrainer):
                     f"{validation.rows} to validate"
                 )
             if validation_batch_size is not None:
-                validation.batch_size = self.positive_integer("validation_batch_size", validation_batch_size)
+                validation.batch_size = validation_batch_size
             for part in (source, validation):
                 self._check_fixed(part.data, part.batch_size, f"{self.label}: validation_split {split}")
         validate = Validation(

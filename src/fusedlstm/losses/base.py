@@ -290,13 +290,6 @@ class PlainLoss(ElementwiseLoss):
         super().__init__(name, reduction, dtype)
 
 
-def number(owner: str, name: str, value: Any) -> float:
-    """`value` as a float. TypeError if it is not a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{owner}: expected {name} to be a number, got {value!r}")
-    return float(value)
-
-
 def check_axis(owner: str, axis: Any) -> int:
     """`axis` as an int. TypeError if it is not an integer."""
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, at, check_axis, number
+from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, at, check_axis
+from fusedlstm.utils.numbers import number
 
 EPSILON = 1e-7
 

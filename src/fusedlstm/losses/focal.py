@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fusedlstm.losses.base import Array, Backward, at, number
+from fusedlstm.losses.base import Array, Backward, at
 from fusedlstm.losses.classification import BinaryCrossentropy, CategoricalCrossentropy, clip
+from fusedlstm.utils.numbers import number
 
 
 def _check_gamma(owner: str, value: Any) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, PlainLoss, at, check_axis, number
+from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, PlainLoss, at, check_axis
+from fusedlstm.utils.numbers import number
 
 _EPSILON = 1e-7  # as in Keras, wherever something is divided by or a logarithm is taken
 
