@@ -379,6 +379,25 @@ def test_saved_activations_serve_once(backend, rng):
         backend.lstm_backward(saved, case.d_y)
 
 
+@pytest.mark.parametrize(
+    ("function", "columns", "options"),
+    [("lstm_pack", 20, {}), ("gru_pack", 15, {"reset_after": False}), ("simple_rnn_pack", 5, {})],
+)
+def test_a_prepared_pack_reads_the_weights_anew(backend, dtype, rng, function, columns, options):
+    kernel, recurrent = (rng.normal(size=(rows, columns)).astype(dtype) for rows in (3, 5))
+    x, bias = rng.normal(size=(2, 4, 3)).astype(dtype), np.zeros(columns, dtype)
+    pack = backend.prepare_pack(function, kernel, recurrent, bias, False, **options)
+    forward = getattr(backend, function.replace("_pack", "_forward"))
+    before = pack()
+    first = forward(x, before)[0]
+    for weights in (kernel, recurrent, bias):
+        weights += dtype.type(0.25)
+    expected = forward(x, getattr(backend, function)(kernel, recurrent, bias, False, **options))[0]
+    np.testing.assert_array_equal(forward(x, pack())[0], expected)
+    np.testing.assert_array_equal(forward(x, before)[0], first)  # what was packed before stays as it was
+    assert not np.array_equal(first, expected)
+
+
 def test_weights_of_another_cell_are_refused(rng):
     case = Case(rng, np.dtype(np.float32), 3, 4, 2, 5, cell="gru")
     packed = c.gru_pack(case.kernel, case.recurrent, case.bias)

@@ -1,13 +1,15 @@
 """Optimizers against ten steps of Keras, what they do to gradients and variables, and what they refuse."""
 
+import copy
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fusedlstm import callbacks, layers, models, optimizers
+from fusedlstm import backends, callbacks, layers, models, optimizers
 from fusedlstm.gradients import RowGradient
 from fusedlstm.variables import Variable
 
@@ -356,6 +358,40 @@ def test_a_gradient_of_rows_is_an_array_in_arithmetic():
     total = gradient
     total += whole
     np.testing.assert_array_equal(total, 2 * whole)
+
+
+def test_copies_go_on_alone_and_backends_may_change():
+    """An optimizer keeps prepared calls, to its own arrays, of one backend."""
+    variable, gradient = Variable(np.ones(3, "f"), name="w"), np.ones(3, "f")
+    optimizer = optimizers.Adam(0.1)
+    optimizer.apply([gradient], [variable])
+    after = variable.numpy()
+    for other, weights in (copy.deepcopy((optimizer, variable)), pickle.loads(pickle.dumps((optimizer, variable)))):
+        other.apply([gradient])
+        np.testing.assert_array_equal(variable.value, after)
+        assert (weights.value < after).all()
+    before = backends.get_backend()
+    try:
+        backends.set_backend("reference")
+        optimizer.apply([gradient])
+    finally:
+        backends.set_backend(before)
+    optimizer.apply([gradient])
+    np.testing.assert_allclose(variable.value, 1 - 3 * 0.1, rtol=1e-5)
+
+
+class OwnAdam(optimizers.Adam):
+    """Whose update does a part of its own."""
+
+    def update(self, w, g, buffers, learning_rate, **common):
+        super().update(w, g, buffers, learning_rate, **common)
+        np.round(w, 1, out=w)
+
+
+def test_a_subclass_may_update_in_its_own_way():
+    variable = Variable(np.ones(3, "f"), name="w")
+    OwnAdam(0.33).apply([np.ones(3, "f")], [variable])
+    np.testing.assert_allclose(variable.value, 0.7, rtol=1e-6)
 
 
 class Plain(optimizers.Optimizer):

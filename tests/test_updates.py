@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import numpy as np
@@ -93,6 +94,31 @@ def test_the_reference_takes_rows_too(name, count, options):
     getattr(reference, name)(w, values, *buffers(name, count, w.shape, "f8"), learning_rate=0.1, rows=rows, **options)
     getattr(reference, name)(whole, dense, *buffers(name, count, w.shape, "f8"), learning_rate=0.1, **options)
     np.testing.assert_array_equal(w, whole)
+
+
+@pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
+@pytest.mark.parametrize("module", [c, reference])
+def test_a_prepared_update_is_the_function_to_the_bit(module, name, count, options):
+    """With numbers that change from step to step, and whole gradients between those of some rows."""
+    rng = np.random.default_rng(3)
+    w = rng.normal(size=(6, 5)).astype("f4")
+    same, state, same_state = w.copy(), buffers(name, count, w.shape, "f4"), buffers(name, count, w.shape, "f4")
+    prepared = module.prepare_update(name, same, same_state)
+    parameters = inspect.signature(getattr(module, name)).parameters.values()
+    common = ("gradient_scale", "clip", "decay", "rows")
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in common}
+    for step, rows in enumerate([None, np.array([1, 4]), None, np.array([0, 2, 5])]):
+        g = rng.normal(size=w.shape if rows is None else (len(rows), 5)).astype("f4")
+        scale, clip, decay = 0.5 + step, 1.0 / (1 + step), 0.01 * step
+        now = {**defaults, "learning_rate": 0.1 / (1 + step), **options}
+        getattr(module, name)(w, g, *state, gradient_scale=scale, clip=clip, decay=decay, rows=rows, **now)
+        prepared(g, scale, clip, decay, rows, now)
+        np.testing.assert_array_equal(same, w)
+        for a, b in zip(same_state[:count], state[:count], strict=True):
+            np.testing.assert_array_equal(a, b)
+    if module is c:
+        with pytest.raises(ValueError, match=rf"{name}: expected g \(6, 5\) of float32, got \(5,\) of float32"):
+            prepared(np.zeros(5, "f4"), 1.0, 1.0, 0.0, None, now)
 
 
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)

@@ -35,15 +35,25 @@ class Variable:
     __slots__ = ("_data", "_view", "constraint", "name", "path", "regularizer", "trainable", "version")
 
     def __init__(self, value: ArrayLike, *, name: str, trainable: bool = True) -> None:
-        self._data: NDArray[Any] = np.array(value, order="C", copy=True)
-        self._view = self._data.view()
-        self._view.flags.writeable = False
+        self._hold(np.array(value, order="C", copy=True))
         self.name = name
         self.path = name
         self.trainable = trainable
         self.version = 0
         self.regularizer: Any = None
         self.constraint: Any = None
+
+    def _hold(self, data: NDArray[Any]) -> None:
+        self._data, self._view = data, data.view()
+        self._view.flags.writeable = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__ if name != "_view"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._hold(state.pop("_data"))  # a view that was copied by itself would not follow
+        for name, value in state.items():
+            setattr(self, name, value)
 
     @property
     def value(self) -> NDArray[Any]:

@@ -21,6 +21,7 @@ KERNELS = (
     "simple_rnn_pack",
     "simple_rnn_forward",
     "simple_rnn_backward",
+    "prepare_pack",
     "recurrent_together",
     "recurrent_stream",
     "matmul",
@@ -37,6 +38,7 @@ KERNELS = (
     "nadam_update",
     "adamax_update",
     "average_update",
+    "prepare_update",
 )
 
 #: Name, as `set_backend` takes it -> module.

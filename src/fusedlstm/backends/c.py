@@ -39,6 +39,7 @@ from fusedlstm.backends.c_recurrent import (
     lstm_backward,
     lstm_forward,
     lstm_pack,
+    prepare_pack,
     recurrent_stream,
     recurrent_together,
     simple_rnn_backward,
@@ -53,6 +54,7 @@ from fusedlstm.backends.c_updates import (
     average_update,
     lion_update,
     nadam_update,
+    prepare_update,
     rmsprop_update,
     sgd_update,
 )
@@ -79,6 +81,8 @@ __all__ = [
     "lstm_pack",
     "matmul",
     "nadam_update",
+    "prepare_pack",
+    "prepare_update",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",
@@ -158,7 +162,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     code = dtype_of("matmul", "a", a)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: expected a (rows, inner) and b (inner, columns), got {a.shape} and {b.shape}")
-    (rows, inner), columns, size = a.shape, b.shape[1], a.itemsize
+    (rows, inner), columns = a.shape, b.shape[1]
     check("matmul", "b", b, (inner, columns), a.dtype)
     bias = optional("matmul", "bias", bias, (columns,), a.dtype)
     if out is None:
@@ -169,6 +173,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
         check("matmul", "out", out, (rows, columns), a.dtype)
     a = a if whole_strides(a) else a.copy(order="C")
     b = b if whole_strides(b) else b.copy(order="C")
+    (a_row, a_column), (b_row, b_column), size = a.strides, b.strides, a.itemsize
     result = contiguous(out)
     args = new(
         _MATMUL,
@@ -183,10 +188,10 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
             pointer(b),
             pointer(bias),
             from_buffer(result),
-            a.strides[0] // size,
-            a.strides[1] // size,
-            b.strides[0] // size,
-            b.strides[1] // size,
+            a_row // size,
+            a_column // size,
+            b_row // size,
+            b_column // size,
             columns,
         ),
     )

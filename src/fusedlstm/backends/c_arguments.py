@@ -49,13 +49,14 @@ class _Scratch(threading.local):
     """The calling thread's workspace, kept between calls: fresh memory would cost a page fault every 4 KB."""
 
     def __init__(self) -> None:
-        self._size, self._pointer = 0, NULL
+        self._held = 0, NULL  # its size; a pointer, which keeps it
 
     def get(self, size: int) -> Any:
-        if self._size < size or not self._size:
-            self._pointer = from_buffer(aligned_buffer(size))  # which keeps the buffer
-            self._size = size or 1
-        return self._pointer
+        held, pointer = self._held
+        if held < size or not held:
+            pointer = from_buffer(aligned_buffer(size))
+            self._held = size or 1, pointer
+        return pointer
 
 
 scratch = _Scratch()
@@ -72,16 +73,17 @@ class _Pool(threading.local):
         self._most = most
 
     def take(self, size: int) -> Array:
-        size = max(size, 1)
-        for k in reversed(range(len(self._free))):  # the latest first: it may still be in a cache
-            if size <= self._free[k].size <= 2 * size:
-                return self._free.pop(k)
+        size, free = max(size, 1), self._free
+        for k in reversed(range(len(free))):  # the latest first: it may still be in a cache
+            if size <= free[k].size <= 2 * size:
+                return free.pop(k)
         return aligned_buffer(size)
 
     def give(self, buffer: Array) -> None:
-        self._free.append(buffer)
-        if len(self._free) > self._most:
-            self._free.pop(0)
+        free = self._free
+        free.append(buffer)
+        if len(free) > self._most:
+            free.pop(0)
 
 
 pool = _Pool()

@@ -56,14 +56,15 @@ def run(call: Call) -> Any:
     if _collected.calls is not None:
         _collected.calls.append(call)
         return call.result
+    function, layer, kind, args, rest, workspace, _, result, used_up = call
     slot = error_slot()
-    struct = new(call.kind, (*call.args, scratch.get(call.workspace), *call.rest))
-    status = (_forward if call.kind is FORWARD else _backward)(call.layer, struct, slot)
+    struct = new(kind, (*args, scratch.get(workspace), *rest))
+    status = (_forward if kind is FORWARD else _backward)(layer, struct, slot)
     if status:
-        refuse(call.function, status, slot)
-    if call.used_up is not None:
-        pool.give(call.used_up)
-    return call.result
+        refuse(function, status, slot)
+    if used_up is not None:
+        pool.give(used_up)
+    return result
 
 
 def run_together(calls: list[Call]) -> None:

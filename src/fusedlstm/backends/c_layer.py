@@ -86,12 +86,12 @@ def forget_layers() -> None:
     _layers.clear()
 
 
-class Packed:
-    """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out."""
+class Packing:
+    """What it takes to pack some weights, checked once; each call packs the values that they have then."""
 
     __slots__ = (
-        "bias_shape", "buffer", "cell", "code", "dtype", "flags", "inputs", "outputs", "pointer", "projection",
-        "training", "units",
+        "bias_shape", "cell", "code", "dtype", "flags", "inputs", "kept", "layer", "outputs", "projection", "training",
+        "units", "weights",
     )  # fmt: skip
 
     def __init__(
@@ -124,17 +124,30 @@ class Packed:
         projection = optional(function, "projection", projection, (self.units, self.outputs), self.dtype)
         flags = self.flags | (TRAINING if training else 0)
         sizes = (0, 0, self.inputs, self.units, self.code)
-        layer = layer_of((*sizes, "tanh", "sigmoid", flags, cell, 0, 0, self.projection, *NO_NUMBERS))
-        self.buffer = pool.take(layer.packed)
+        self.layer = layer_of((*sizes, "tanh", "sigmoid", flags, cell, 0, 0, self.projection, *NO_NUMBERS))
+        # What the struct points to lives as long as these.
+        self.kept = tuple(map(pointer, (kernel, recurrent, bias, gate_recurrence, projection)))
+        self.weights = new(_WEIGHTS, self.kept)
+
+    def __call__(self) -> Packed:
+        return Packed(self)
+
+
+class Packed:
+    """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out; what they are, `packing` says."""
+
+    __slots__ = ("buffer", "packing", "pointer")
+
+    def __init__(self, packing: Packing) -> None:
+        self.packing = packing
+        self.buffer = pool.take(packing.layer.packed)
         self.pointer = from_buffer(self.buffer)
-        arrays = (kernel, recurrent, bias, gate_recurrence, projection)
-        weights = new(_WEIGHTS, tuple(pointer(array) for array in arrays))
         slot = error_slot()
-        status = lib.fusedlstm_rnn_pack(layer.struct, weights, self.pointer, slot)
+        status = lib.fusedlstm_rnn_pack(packing.layer.struct, packing.weights, self.pointer, slot)
         if status:
-            refuse(function, status, slot)
+            refuse(f"{CELLS[packing.cell]}_pack", status, slot)
 
     def __del__(self) -> None:
-        buffer = getattr(self, "buffer", None)  # not there if a check in __init__ failed
-        if buffer is not None and pool is not None:  # nor at the end of the interpreter
+        buffer = getattr(self, "buffer", None)  # not there if `take` failed
+        if buffer is not None and pool is not None:  # nor the pool at the end of the interpreter
             pool.give(buffer)

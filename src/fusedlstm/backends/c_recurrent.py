@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,14 @@ from fusedlstm.backends.c_layer import (
     TRAINING,
     CLayer,
     Packed,
+    Packing,
     layer_of,
 )
 from fusedlstm.backends.reference_recurrent import Gradients, Stream
 
 _LAST_STEP, _ZERO_OUTPUT = lib.FUSEDLSTM_LAST_STEP, lib.FUSEDLSTM_ZERO_OUTPUT_FOR_MASK
 _FUNCTIONS = {cell: (f"{name}_forward", f"{name}_backward") for cell, name in CELLS.items()}
+_PACKED = {f"{name}_pack": cell for cell, name in CELLS.items()}
 _NULLS = (NULL, NULL, NULL)
 _REMOVED = {
     name: getattr(lib, f"FUSEDLSTM_NO_{name.upper()}")
@@ -49,12 +51,12 @@ _REMOVED = {
 class _Saved:
     """What forward leaves for backward: the buffer, and the struct of arguments that both calls share."""
 
-    __slots__ = ("buffer", "kept", "layer", "normalizes", "packed", "peeps", "return_sequences", "shape", "shared")
+    __slots__ = ("buffer", "kept", "layer", "normalizes", "peeps", "return_sequences", "shape", "shared", "weights")
 
     def __init__(
-        self, packed: Packed, layer: CLayer, shape: tuple[int, ...], return_sequences: bool, shared: tuple[Any, ...]
+        self, weights: Packing, layer: CLayer, shape: tuple[int, ...], return_sequences: bool, shared: tuple[Any, ...]
     ) -> None:
-        self.packed, self.layer, self.shape, self.return_sequences = packed, layer, shape, return_sequences
+        self.weights, self.layer, self.shape, self.return_sequences = weights, layer, shape, return_sequences
         self.shared = shared
         self.peeps = self.normalizes = False
         self.kept: Any = None  # what `shared` points to lives as long as this
@@ -75,19 +77,26 @@ def lstm_pack(
     projection: Array | None = None,
 ) -> Any:
     """See `reference.lstm_pack`."""
-    return Packed(LSTM, kernel, recurrent, bias, training, False, gate_recurrence, projection)
+    return Packing(LSTM, kernel, recurrent, bias, training, False, gate_recurrence, projection)()
 
 
 def gru_pack(
     kernel: Array, recurrent: Array, bias: Array | None, training: bool = False, reset_after: bool = True
 ) -> Any:
     """See `reference.gru_pack`."""
-    return Packed(GRU, kernel, recurrent, bias, training, reset_after)
+    return Packing(GRU, kernel, recurrent, bias, training, reset_after)()
 
 
 def simple_rnn_pack(kernel: Array, recurrent: Array, bias: Array | None, training: bool = False) -> Any:
     """See `reference.simple_rnn_pack`."""
-    return Packed(SIMPLE_RNN, kernel, recurrent, bias, training)
+    return Packing(SIMPLE_RNN, kernel, recurrent, bias, training)()
+
+
+def prepare_pack(
+    function: str, kernel: Array, recurrent: Array, bias: Array | None, training: bool, **options: Any
+) -> Callable[[], Any]:
+    """See `reference.prepare_pack`."""
+    return Packing(_PACKED[function], kernel, recurrent, bias, training, **options)
 
 
 def _strides(array: Array | None) -> tuple[int, int]:
@@ -98,14 +107,14 @@ def _strides(array: Array | None) -> tuple[int, int]:
     return batch // array.itemsize, step // array.itemsize
 
 
-def _dropout(function: str, name: str, masks: Array | None, rows: tuple[int, int], packed: Packed) -> Array | None:
+def _dropout(function: str, name: str, masks: Array | None, rows: tuple[int, int], weights: Packing) -> Array | None:
     """Dropout masks (sets, B, N), with sets 1 or one a gate."""
     if masks is None:
         return None
     sets = masks.shape[0] if masks.ndim == 3 else 1
     if sets != 1:
-        sets = GATES[packed.cell]
-    return optional(function, name, masks, (sets, *rows), packed.dtype)
+        sets = GATES[weights.cell]
+    return optional(function, name, masks, (sets, *rows), weights.dtype)
 
 
 def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
@@ -135,6 +144,8 @@ def _zoneout(function: str, name: str, mask: Array | None, shape: tuple[int, ...
 
 #: Of a call without: peepholes, normalization, masks of zoneout; c0, g0.
 _NO_ARRAYS: tuple[Any, ...] = (None, None, None, None)
+#: Nor masks of dropout.
+_NO_POINTERS = (NULL,) * 6
 
 
 def _forward(
@@ -158,9 +169,10 @@ def _forward(
 ) -> tuple[Any, ...]:
     """y, the final states and what is saved for backward, of any of the recurrent layers."""
     function = _FUNCTIONS[cell][0]
-    if type(packed) is not Packed or packed.cell != cell:
+    if type(packed) is not Packed or packed.packing.cell != cell:
         raise TypeError(f"{function}: expected packed weights from {CELLS[cell]}_pack of this backend")
-    inputs, units, outputs, dtype = packed.inputs, packed.units, packed.outputs, packed.dtype
+    weights = packed.packing
+    inputs, units, outputs, dtype = weights.inputs, weights.units, weights.outputs, weights.dtype
     if x.ndim != 3:
         raise ValueError(f"{function}: expected x (batch, steps, {inputs}), got {x.shape}")
     batch, steps, _ = x.shape
@@ -172,16 +184,16 @@ def _forward(
         c0 = optional(function, "c0", c0, (batch, units), dtype)
     if mask is not None:
         check(function, "mask", mask, (batch, steps), np.bool_)
-    if training and not packed.training:
+    if training and not weights.training:
         raise ValueError(f"{function}: expected weights packed with training=True for training=True")
     sets_of_inputs = sets_of_state = 0
     if input_dropout is not None:
-        input_dropout = _dropout(function, "input_dropout", input_dropout, (batch, inputs), packed)
+        input_dropout = _dropout(function, "input_dropout", input_dropout, (batch, inputs), weights)
         sets_of_inputs = len(input_dropout)  # type: ignore[arg-type]
     if recurrent_dropout is not None:
-        recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, outputs), packed)
+        recurrent_dropout = _dropout(function, "recurrent_dropout", recurrent_dropout, (batch, outputs), weights)
         sets_of_state = len(recurrent_dropout)  # type: ignore[arg-type]
-    flags |= packed.flags
+    flags |= weights.flags
     if g0 is not None:
         if not flags & GATE_RECURRENCE:
             raise ValueError(f"{function}: expected g0 only with weights packed with gate_recurrence")
@@ -204,16 +216,18 @@ def _forward(
         flags |= _ZERO_OUTPUT
     layer = layer_of(
         (
-            batch, steps, inputs, units, packed.code, activation, recurrent_activation, flags, cell,
-            sets_of_inputs, sets_of_state, packed.projection, *numbers,
+            batch, steps, inputs, units, weights.code, activation, recurrent_activation, flags, cell,
+            sets_of_inputs, sets_of_state, weights.projection, *numbers,
         )
     )  # fmt: skip
     peepholes, normalization, zoneout_h, zoneout_c = arrays
-    shared = (
-        pointer(x), _bytes(mask), packed.pointer, pointer(input_dropout), pointer(recurrent_dropout),
-        pointer(peepholes), pointer(normalization), _bytes(zoneout_h), _bytes(zoneout_c),
-        *_strides(x), *_strides(mask),
-    )  # fmt: skip
+    further = _NO_POINTERS
+    if arrays is not _NO_ARRAYS or input_dropout is not None or recurrent_dropout is not None:
+        further = (
+            pointer(input_dropout), pointer(recurrent_dropout), pointer(peepholes), pointer(normalization),
+            _bytes(zoneout_h), _bytes(zoneout_c),
+        )  # fmt: skip
+    shared = (pointer(x), _bytes(mask), packed.pointer, *further, *_strides(x), *_strides(mask))
     y = empty((batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
     states = [np.empty((batch, outputs), dtype)]
     if cell == LSTM:
@@ -221,14 +235,17 @@ def _forward(
     if flags & GATE_RECURRENCE:
         states.append(np.empty((batch, 3 * units), dtype))
     pointers = [from_buffer(state) for state in states]
+    initial = _NULLS
+    if h0 is not None or c0 is not None or g0 is not None:
+        initial = pointer(h0), pointer(c0), pointer(g0)
     saved, buffer = None, NULL
     kept = (x, mask, packed, input_dropout, recurrent_dropout, arrays)
     if training:
-        saved = _Saved(packed, layer, x.shape, return_sequences, shared)
+        saved = _Saved(weights, layer, x.shape, return_sequences, shared)
         saved.kept, saved.peeps, saved.normalizes = kept, peepholes is not None, normalization is not None
         buffer = from_buffer(saved.buffer)
     args = (
-        shared, pointer(h0), pointer(c0), pointer(g0), from_buffer(y), *pointers, *_NULLS[len(states) :], buffer
+        shared, *initial, from_buffer(y), *pointers, *_NULLS[len(states) :], buffer
     )  # fmt: skip
     strides = (steps * outputs if return_sequences else outputs, outputs)
     return run(  # type: ignore[no-any-return]
@@ -250,47 +267,46 @@ def _backward(
 ) -> Gradients:
     """All gradients; d_c and d_g are an LSTM's."""
     function = _FUNCTIONS[cell][1]
-    if type(saved) is not _Saved or saved.packed.cell != cell:
+    if type(saved) is not _Saved or saved.weights.cell != cell:
         raise TypeError(f"{function}: expected what {CELLS[cell]}_forward of this backend saved")
     if saved.buffer is None:
         raise ValueError(
             f"{function}: expected saved activations of a forward call, got those of a call that backward has already "
             "been run for"
         )
-    packed, layer = saved.packed, saved.layer
-    units, outputs, dtype = packed.units, packed.outputs, packed.dtype
+    weights, layer = saved.weights, saved.layer
+    units, outputs, dtype = weights.units, weights.outputs, weights.dtype
     batch, steps, inputs = saved.shape
-    recurs = packed.flags & GATE_RECURRENCE
+    recurs = weights.flags & GATE_RECURRENCE
     if d_y is not None:
         shape = (batch, steps, outputs) if saved.return_sequences else (batch, outputs)
         check(function, "d_y", d_y, shape, dtype)
         d_y = rows_contiguous(d_y)
-    d_h = optional(function, "d_h", d_h, (batch, outputs), dtype)
-    d_c = optional(function, "d_c", d_c, (batch, units), dtype)
-    if d_g is not None and not recurs:
-        raise ValueError(f"{function}: expected d_g only with weights packed with gate_recurrence")
-    d_g = optional(function, "d_g", d_g, (batch, 3 * units), dtype)
-
-    def wanted(yes: Any, *shape: int) -> Array | None:
-        return empty(shape, dtype) if yes else None
-
+    after = _NULLS
+    if d_h is not None or d_c is not None or d_g is not None:
+        d_h = optional(function, "d_h", d_h, (batch, outputs), dtype)
+        d_c = optional(function, "d_c", d_c, (batch, units), dtype)
+        if d_g is not None and not recurs:
+            raise ValueError(f"{function}: expected d_g only with weights packed with gate_recurrence")
+        d_g = optional(function, "d_g", d_g, (batch, 3 * units), dtype)
+        after = pointer(d_h), pointer(d_c), pointer(d_g)
     columns = GATES[cell] * units
     d = Gradients(
-        wanted(need_d_x, batch, steps, inputs),
+        empty((batch, steps, inputs), dtype) if need_d_x else None,
         np.empty((inputs, columns), dtype),
         np.empty((outputs, columns), dtype),
-        np.empty(packed.bias_shape, dtype),
+        np.empty(weights.bias_shape, dtype),
         np.empty((batch, outputs), dtype),
-        wanted(cell == LSTM, batch, units),
-        wanted(recurs, batch, 3 * units),
-        wanted(saved.peeps, 3, units),
-        wanted(recurs, 3 * units, 3 * units),
-        wanted(packed.projection, units, outputs),
-        wanted(saved.normalizes, 10, units),
+        np.empty((batch, units), dtype) if cell == LSTM else None,
+        np.empty((batch, 3 * units), dtype) if recurs else None,
+        np.empty((3, units), dtype) if saved.peeps else None,
+        empty((3 * units, 3 * units), dtype) if recurs else None,
+        empty((units, outputs), dtype) if weights.projection else None,
+        np.empty((10, units), dtype) if saved.normalizes else None,
     )
     args = (
-        saved.shared, from_buffer(saved.buffer), pointer(d_y), pointer(d_h), pointer(d_c), pointer(d_g),
-        *map(pointer, d),
+        saved.shared, from_buffer(saved.buffer), pointer(d_y), *after,
+        *[NULL if array is None else from_buffer(array) for array in d],
     )  # fmt: skip
     strides = (*_strides(d_y), steps * inputs, inputs)
     buffer, saved.buffer = saved.buffer, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,84 +20,82 @@ from fusedlstm.backends.c_arguments import (
     refuse,
     require_in_place,
 )
+from fusedlstm.backends.reference_updates import Update
 
 _UPDATE = ffi.typeof("struct fusedlstm_update *")
+#: Of each function the rule, and the buffers in the order in which it takes them, and the struct's slots hold them.
+_RULES = {
+    "sgd_update": (lib.FUSEDLSTM_SGD, ("velocity",)),
+    "lion_update": (lib.FUSEDLSTM_LION, ("m",)),
+    "rmsprop_update": (lib.FUSEDLSTM_RMSPROP, ("mean_square", "average", "velocity")),
+    "adagrad_update": (lib.FUSEDLSTM_ADAGRAD, ("total",)),
+    "adadelta_update": (lib.FUSEDLSTM_ADADELTA, ("mean_square", "mean_square_step")),
+    "adam_update": (lib.FUSEDLSTM_ADAM, ("m", "v", "v_max")),
+    "nadam_update": (lib.FUSEDLSTM_NADAM, ("m", "v")),
+    "adamax_update": (lib.FUSEDLSTM_ADAMAX, ("m", "u")),
+}
+_FIELDS = {"rho": "beta_2"}  # options that the struct has by another name
 
 
-def _run(
-    function: str,
-    rule: int,
-    w: Array,
-    g: Array,
-    slots: tuple[tuple[str, Array | None], ...],
-    learning_rate: float,
-    gradient_scale: float,
-    clip: float,
-    decay: float,
-    rows: Array | None,
-    momentum: float = 0.0,
-    beta_1: float = 0.0,
-    beta_2: float = 0.0,
-    epsilon: float = 0.0,
-    m_factor: float = 0.0,
-    g_factor: float = 0.0,
-    v_factor: float = 0.0,
-    nesterov: bool = False,
-) -> None:
-    """Check the arrays, fill the struct and call."""
-    shape, dtype = w.shape, w.dtype
-    code = dtype_of(function, "w", w)
-    require_in_place(function, "w", w)
-    pointers = []
-    for name, array in slots:
-        if array is None:
-            pointers.append(NULL)
+class _Update:
+    """An update of one variable on a struct that is made once."""
+
+    def __init__(self, function: str, w: Array, buffers: Sequence[Array | None]) -> None:
+        rule, names = _RULES[function]
+        code = dtype_of(function, "w", w)
+        require_in_place(function, "w", w)
+        for name, array in zip(names, buffers, strict=True):
+            if array is not None:
+                check(function, name, array, w.shape, w.dtype)
+                require_in_place(function, name, array)
+        self._function, self._shape, self._dtype = function, w.shape, w.dtype
+        self._still = rule == lib.FUSEDLSTM_SGD and buffers[0] is None  # momentum needs a velocity
+        # What the struct points to lives as long as these.
+        self._kept = [from_buffer(w), *(NULL if array is None else from_buffer(array) for array in buffers)]
+        self._struct = new(_UPDATE, (w.size, code, rule, False, False, self._kept[0], NULL, self._kept[1:]))
+
+    def __call__(
+        self,
+        g: Array,
+        gradient_scale: float,
+        clip: float,
+        decay: float,
+        rows: Array | None,
+        options: Mapping[str, float],
+    ) -> None:
+        struct = self._struct
+        if rows is None:
+            check(self._function, "g", g, self._shape, self._dtype)
+            struct.by_row = False
         else:
-            check(function, name, array, shape, dtype)
-            require_in_place(function, name, array)
-            pointers.append(from_buffer(array))
-    row_count, width, first_row = 0, 0, NULL
-    if rows is None:
-        check(function, "g", g, shape, dtype)
-    else:
-        check(function, "rows", rows, (len(rows),), np.int64)
-        if len(shape) != 2:
-            raise ValueError(f"{function}: expected w of 2 axes with rows, got {shape}")
-        check(function, "g", g, (len(rows), shape[1]), dtype)
-        rows = contiguous(rows)
-        row_count, width, first_row = len(rows), shape[1], ffi.cast("int64_t *", rows.ctypes.data)
-    g = contiguous(g)
-    # By position: a dict of the fields' names would take longer than the update of a small variable.
-    fields = (
-        w.size,
-        code,
-        rule,
-        nesterov,
-        rows is not None,
-        from_buffer(w),
-        from_buffer(g),
-        pointers,
-        learning_rate,
-        gradient_scale,
-        clip,
-        decay,
-        momentum,
-        beta_1,
-        beta_2,
-        epsilon,
-        m_factor,
-        g_factor,
-        v_factor,
-        width,
-        row_count,
-        first_row,
-    )
-    slot = error_slot()
-    status = lib.fusedlstm_update(new(_UPDATE, fields), slot)
-    if status and rows is not None and ffi.string(slot[0]) == b"rows":
-        raise IndexError(f"update: expected ascending rows in 0 ... {len(w) - 1}, got {rows}")
-    if status:
-        refuse(function, status, slot)
+            rows = self._check_rows(g, rows)
+            struct.by_row, struct.width, struct.row_count = True, self._shape[1], len(rows)
+            struct.rows = ffi.cast("int64_t *", rows.ctypes.data)
+        g = contiguous(g)
+        struct.g = from_buffer(g)
+        struct.gradient_scale, struct.clip, struct.decay = gradient_scale, clip, decay
+        for name, value in options.items():
+            setattr(struct, _FIELDS.get(name, name), value)
+        if self._still:
+            struct.momentum = 0.0
+        slot = error_slot()
+        status = lib.fusedlstm_update(struct, slot)
+        if status and rows is not None and ffi.string(slot[0]) == b"rows":
+            raise IndexError(f"update: expected ascending rows in 0 ... {self._shape[0] - 1}, got {rows}")
+        if status:
+            refuse(self._function, status, slot)
+
+    def _check_rows(self, g: Array, rows: Array) -> Array:
+        check(self._function, "rows", rows, (len(rows),), np.int64)
+        if len(self._shape) != 2:
+            raise ValueError(f"{self._function}: expected w of 2 axes with rows, got {self._shape}")
+        check(self._function, "g", g, (len(rows), self._shape[1]), self._dtype)
+        return contiguous(rows)
+
+
+def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
+    """See `reference_updates.prepare_update`."""
+    return _Update(function, w, buffers)
 
 
 def sgd_update(
@@ -113,10 +112,10 @@ def sgd_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.sgd_update`."""
-    slots = (("velocity", velocity),)
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    momentum = 0.0 if velocity is None else momentum
-    _run("sgd_update", lib.FUSEDLSTM_SGD, w, g, slots, *common, momentum=momentum, nesterov=nesterov)
+    common = (gradient_scale, clip, decay, rows)
+    _Update("sgd_update", w, (velocity,))(
+        g, *common, {"learning_rate": learning_rate, "momentum": momentum, "nesterov": nesterov}
+    )
 
 
 def lion_update(
@@ -133,8 +132,8 @@ def lion_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.lion_update`."""
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run("lion_update", lib.FUSEDLSTM_LION, w, g, (("m", m),), *common, beta_1=beta_1, beta_2=beta_2)
+    common = (gradient_scale, clip, decay, rows)
+    _Update("lion_update", w, (m,))(g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2})
 
 
 def rmsprop_update(
@@ -154,18 +153,9 @@ def rmsprop_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.rmsprop_update`."""
-    slots = (("mean_square", mean_square), ("average", average), ("velocity", velocity))
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run(
-        "rmsprop_update",
-        lib.FUSEDLSTM_RMSPROP,
-        w,
-        g,
-        slots,
-        *common,
-        beta_2=rho,
-        momentum=momentum,
-        epsilon=epsilon,
+    common = (gradient_scale, clip, decay, rows)
+    _Update("rmsprop_update", w, (mean_square, average, velocity))(
+        g, *common, {"learning_rate": learning_rate, "rho": rho, "momentum": momentum, "epsilon": epsilon}
     )
 
 
@@ -182,8 +172,8 @@ def adagrad_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.adagrad_update`."""
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run("adagrad_update", lib.FUSEDLSTM_ADAGRAD, w, g, (("total", total),), *common, epsilon=epsilon)
+    common = (gradient_scale, clip, decay, rows)
+    _Update("adagrad_update", w, (total,))(g, *common, {"learning_rate": learning_rate, "epsilon": epsilon})
 
 
 def adadelta_update(
@@ -201,9 +191,10 @@ def adadelta_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.adadelta_update`."""
-    slots = (("mean_square", mean_square), ("mean_square_step", mean_square_step))
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run("adadelta_update", lib.FUSEDLSTM_ADADELTA, w, g, slots, *common, beta_2=rho, epsilon=epsilon)
+    common = (gradient_scale, clip, decay, rows)
+    _Update("adadelta_update", w, (mean_square, mean_square_step))(
+        g, *common, {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
+    )
 
 
 def adam_update(
@@ -223,18 +214,9 @@ def adam_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.adam_update`."""
-    slots = (("m", m), ("v", v), ("v_max", v_max))
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run(
-        "adam_update",
-        lib.FUSEDLSTM_ADAM,
-        w,
-        g,
-        slots,
-        *common,
-        beta_1=beta_1,
-        beta_2=beta_2,
-        epsilon=epsilon,
+    common = (gradient_scale, clip, decay, rows)
+    _Update("adam_update", w, (m, v, v_max))(
+        g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
     )
 
 
@@ -257,20 +239,19 @@ def nadam_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.nadam_update`."""
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run(
-        "nadam_update",
-        lib.FUSEDLSTM_NADAM,
-        w,
+    common = (gradient_scale, clip, decay, rows)
+    _Update("nadam_update", w, (m, v))(
         g,
-        (("m", m), ("v", v)),
         *common,
-        beta_1=beta_1,
-        beta_2=beta_2,
-        epsilon=epsilon,
-        m_factor=m_factor,
-        g_factor=g_factor,
-        v_factor=v_factor,
+        {
+            "learning_rate": learning_rate,
+            "m_factor": m_factor,
+            "g_factor": g_factor,
+            "v_factor": v_factor,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": epsilon,
+        },
     )
 
 
@@ -290,17 +271,9 @@ def adamax_update(
     rows: Array | None = None,
 ) -> None:
     """See `reference_updates.adamax_update`."""
-    common = (learning_rate, gradient_scale, clip, decay, rows)
-    _run(
-        "adamax_update",
-        lib.FUSEDLSTM_ADAMAX,
-        w,
-        g,
-        (("m", m), ("u", u)),
-        *common,
-        beta_1=beta_1,
-        beta_2=beta_2,
-        epsilon=epsilon,
+    common = (gradient_scale, clip, decay, rows)
+    _Update("adamax_update", w, (m, u))(
+        g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
     )
 
 

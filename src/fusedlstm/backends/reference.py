@@ -6,7 +6,7 @@ before a name is the gradient of the loss with respect to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from fusedlstm.backends.reference_updates import (
     average_update,
     lion_update,
     nadam_update,
+    prepare_update,
     rmsprop_update,
     sgd_update,
 )
@@ -49,6 +50,8 @@ __all__ = [
     "lstm_pack",
     "matmul",
     "nadam_update",
+    "prepare_pack",
+    "prepare_update",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",
@@ -62,6 +65,13 @@ Array = NDArray[Any]
 
 #: Grows whenever packed weights made before become unusable: never here.
 generation = 0
+
+
+def prepare_pack(
+    function: str, kernel: Array, recurrent: Array, bias: Array | None, training: bool, **options: Any
+) -> Callable[[], Any]:
+    """What calls a pack function for the values that contiguous weights have by then, in the arrays given here."""
+    return lambda: globals()[function](kernel, recurrent, bias, training, **options)
 
 
 def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:

@@ -15,7 +15,8 @@ rows : (R,) array of int64, optional
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,29 @@ def _begin(w: Array, g: Array, gradient_scale: float, clip: float, decay: float,
         g[rows] = values
     w -= w * w.dtype.type(decay)
     return np.clip(g * w.dtype.type(gradient_scale), -w.dtype.type(clip), w.dtype.type(clip))
+
+
+class Update(Protocol):
+    """What changes a variable by its gradient: one of the updates, with the weights and buffers at hand."""
+
+    def __call__(
+        self,
+        g: Array,
+        gradient_scale: float,
+        clip: float,
+        decay: float,
+        rows: Array | None,
+        options: Mapping[str, float],
+    ) -> None:
+        """Do it once; `options` are all of the update's other keyword arguments."""
+
+
+def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
+    """The update of this name for many steps on one variable, whose arrays stay where they are."""
+    update = globals()[function]
+    return lambda g, gradient_scale, clip, decay, rows, options: update(
+        w, g, *buffers, gradient_scale=gradient_scale, clip=clip, decay=decay, rows=rows, **options
+    )
 
 
 def sgd_update(

@@ -76,7 +76,7 @@ class Recurrent(Layer):
     """
 
     call_arguments = ("initial_state",)
-    caches = ("_pack",)
+    caches = ("_pack", "_prepared")
     #: With `stateful`, the number of steps, but not all, after which a call keeps the states; None: after all.
     keep_after: int | None = None
     #: The kernels' name, how many gates the weights hold side by side, and which arguments are activations.
@@ -152,6 +152,7 @@ class Recurrent(Layer):
         self._packing: dict[str, Variable] = {}
         self._passed: dict[str, Variable] = {}
         self._pack: tuple[Any, bool, Any] | None = None  # (what it was made from, for training, the packed weights)
+        self._prepared: tuple[Any, Callable[[], Any]] | None = None  # (for what, the function that packs them)
 
     def find_activation(self, argument: str, identifier: Any) -> activations.Activation:
         """The activation that `identifier` names; warns, once for each, if the kernels do not have it."""
@@ -200,7 +201,7 @@ class Recurrent(Layer):
         self.parts = parts
         self._packing = {name: variable for name, variable in parts.items() if name in PACKED}
         self._passed = {name: variable for name, variable in parts.items() if name not in PACKED}
-        self._pack = None
+        self._pack = self._prepared = None
         self.inputs, self.batch = inputs, batch if self.stateful else None
         self.set_variables(list(parts.values()))
 
@@ -264,15 +265,15 @@ class Recurrent(Layer):
         if cached is not None and cached[0] == key and cached[1] >= training:
             return cached[2]
         cached = self._pack = None  # gives the buffer back that the new one is to have
-        arrays = {name: variable.value for name, variable in self._packing.items()}
-        packed = getattr(backend, f"{self.kernels}_pack")(
-            arrays.pop("kernel"),
-            arrays.pop("recurrent"),
-            arrays.pop("bias", None),
-            training,
-            **arrays,
-            **self.pack_options(),
-        )
+        for_whom = (backend, backend.generation, training)
+        prepared = self._prepared
+        if prepared is None or prepared[0] != for_whom:
+            arrays = {name: variable.value for name, variable in self._packing.items()}
+            bias = arrays.pop("bias", None)
+            options = {**arrays, **self.pack_options()}
+            pack = backend.prepare_pack(f"{self.kernels}_pack", bias=bias, training=training, **options)
+            prepared = self._prepared = (for_whom, pack)
+        packed = prepared[1]()
         self._pack = (key, training, packed)
         return packed
 
@@ -463,7 +464,7 @@ class Recurrent(Layer):
             d_y, *d_states = d_outputs if several else (d_outputs, *[None] * len(self.state_sizes))
             d_y = self.check_gradient("y", d_y, shape, optional=several)
             d_states = [
-                self.check_gradient(name, d_state, (shape[0], size), optional=True)
+                None if d_state is None else self.check_gradient(name, d_state, (shape[0], size))
                 for (name, size), d_state in zip(self.state_sizes.items(), d_states, strict=True)
             ]
             consumed, saved = saved, None

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fusedlstm import backends
-from fusedlstm.optimizers.base import Array, Optimizer
+from fusedlstm.optimizers.kernel import KernelOptimizer
 
 
-class _Moments(Optimizer):
+class _Moments(KernelOptimizer):
     """Base of those with a decaying mean of the gradients, and one of their size."""
 
     paired = 2
-    takes_rows = True
 
     def __init__(
         self,
@@ -54,6 +52,8 @@ class Adam(_Moments):
         weight_decay and all that follows it in `Optimizer`.
     """
 
+    kernel = "adam_update"
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -70,20 +70,14 @@ class Adam(_Moments):
     def slots(self) -> tuple[float | None, ...]:
         return (0.0, 0.0, 0.0 if self.amsgrad else None)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
         t = self.iterations + 1
-        backends.current().adam_update(
-            w,
-            g,
-            *buffers,
-            learning_rate=learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t),
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            **common,
-        )
+        return {
+            "learning_rate": learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "amsgrad": self.amsgrad}
@@ -136,6 +130,7 @@ class Nadam(_Moments):
         weight_decay and all that follows it in `Optimizer`.
     """
 
+    kernel = "nadam_update"
     scalars = ("_product",)
     _product = 1.0  # U_t
 
@@ -145,24 +140,18 @@ class Nadam(_Moments):
     def before_update(self) -> None:
         self._product *= self._momentum(self.iterations + 1)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
         t = self.iterations + 1
         ahead = self._momentum(t + 1)
-        backends.current().nadam_update(
-            w,
-            g,
-            *buffers,
-            learning_rate=learning_rate,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            m_factor=ahead / (1 - self._product * ahead),
-            g_factor=(1 - self._momentum(t)) / (1 - self._product),
-            v_factor=1 / (1 - self.beta_2**t),
-            **common,
-        )
+        return {
+            "learning_rate": learning_rate,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "m_factor": ahead / (1 - self._product * ahead),
+            "g_factor": (1 - self._momentum(t)) / (1 - self._product),
+            "v_factor": 1 / (1 - self.beta_2**t),
+        }
 
 
 class Adamax(_Moments):
@@ -180,16 +169,12 @@ class Adamax(_Moments):
         weight_decay and all that follows it in `Optimizer`.
     """
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
-        backends.current().adamax_update(
-            w,
-            g,
-            *buffers,
-            learning_rate=learning_rate / (1 - self.beta_1 ** (self.iterations + 1)),
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            **common,
-        )
+    kernel = "adamax_update"
+
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate / (1 - self.beta_1 ** (self.iterations + 1)),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusedlstm import backends
-from fusedlstm.optimizers.base import Array, Optimizer
+from fusedlstm.optimizers.base import Array
+from fusedlstm.optimizers.kernel import KernelOptimizer
 
 
-class RMSprop(Optimizer):
+class RMSprop(KernelOptimizer):
     """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon).
 
     Source: Tieleman and Hinton 2012; Graves 2013 for `centered`.
@@ -27,7 +27,7 @@ class RMSprop(Optimizer):
         weight_decay and all that follows it in `Optimizer`.
     """
 
-    takes_rows = True
+    kernel = "rmsprop_update"
 
     def __init__(
         self,
@@ -48,29 +48,24 @@ class RMSprop(Optimizer):
     def slots(self) -> tuple[float | None, ...]:
         return (0.0, 0.0 if self.momentum else None, 0.0 if self.centered else None)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
+    def arrange(self, buffers: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
         mean_square, velocity, average = buffers
-        backends.current().rmsprop_update(
-            w,
-            g,
-            mean_square,
-            average,
-            velocity,
-            learning_rate=learning_rate,
-            rho=self.rho,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            **common,
-        )
+        return mean_square, average, velocity
+
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate,
+            "rho": self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
 
     def get_config(self) -> dict[str, Any]:
         own = {"rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon, "centered": self.centered}
         return {**super().get_config(), **own}
 
 
-class Adagrad(Optimizer):
+class Adagrad(KernelOptimizer):
     """s += g^2; w -= lr g / sqrt(s + epsilon).
 
     Source: Duchi et al. 2011.
@@ -85,7 +80,7 @@ class Adagrad(Optimizer):
         weight_decay and all that follows it in `Optimizer`.
     """
 
-    takes_rows = True
+    kernel = "adagrad_update"
 
     def __init__(
         self,
@@ -102,17 +97,18 @@ class Adagrad(Optimizer):
     def slots(self) -> tuple[float | None, ...]:
         return (self.initial_accumulator_value,)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
-        backends.current().adagrad_update(w, g, *buffers, learning_rate=learning_rate, epsilon=self.epsilon, **common)
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate,
+            "epsilon": self.epsilon,
+        }
 
     def get_config(self) -> dict[str, Any]:
         own = {"initial_accumulator_value": self.initial_accumulator_value, "epsilon": self.epsilon}
         return {**super().get_config(), **own}
 
 
-class Adadelta(Optimizer):
+class Adadelta(KernelOptimizer):
     """s = rho s + (1 - rho) g^2; step = g sqrt(d + epsilon) / sqrt(s + epsilon); d = rho d + (1 - rho) step^2.
 
     w -= lr step. Source: Zeiler 2012, where lr is 1.
@@ -127,8 +123,8 @@ class Adadelta(Optimizer):
         weight_decay and all that follows it in `Optimizer`.
     """
 
+    kernel = "adadelta_update"
     paired = 2
-    takes_rows = True
 
     def __init__(
         self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, *common: Any, **options: Any
@@ -140,12 +136,12 @@ class Adadelta(Optimizer):
     def slots(self) -> tuple[float | None, ...]:
         return (0.0, 0.0)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
-        backends.current().adadelta_update(
-            w, g, *buffers, learning_rate=learning_rate, rho=self.rho, epsilon=self.epsilon, **common
-        )
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate,
+            "rho": self.rho,
+            "epsilon": self.epsilon,
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rho": self.rho, "epsilon": self.epsilon}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,17 @@ class Optimizer(Settings):
     def before_update(self) -> None:
         """Called once ahead of the updates of all variables; `iterations` does not count them yet."""
 
+    def updates(self, learning_rate: float) -> Callable[..., None]:
+        """What calls `update` in this step: takes a variable's place, its weights and gradient, and what is common."""
+
+        def update(
+            place: int, w: Array, g: Array, gradient_scale: float, clip: float, decay: float, rows: Array | None
+        ) -> None:
+            common = {"gradient_scale": gradient_scale, "clip": clip, "decay": decay, "rows": rows}
+            self.update(w, g, self._slots[place], learning_rate, **common)
+
+        return update
+
     @property
     def built(self) -> bool:
         """Whether it has its buffers, that is, state to save."""
@@ -123,7 +135,7 @@ class Optimizer(Settings):
     def _places(self, variables: Sequence[Variable]) -> Sequence[int]:
         """Where the variables stand among those of `build`, which they are or, when some were frozen since, among."""
         trained = self._trained or []
-        if len(variables) == len(trained) and all(a is b for a, b in zip(variables, trained, strict=True)):
+        if list(variables) == trained:  # variables are only equal to themselves
             return range(len(trained))
         places = {id(variable): k for k, variable in enumerate(trained)}
         if any(id(variable) not in places for variable in variables):
@@ -164,7 +176,8 @@ class Optimizer(Settings):
             variables = self._trained
         self._check_gradients(gradients, variables)
         rate = self.learning_rate
-        self.build(variables)
+        if self._trained is None:
+            self.build(variables)
         places = self._places(variables)
         given = [
             (self._as_dtype(gradient, variable.dtype), variable, place)
@@ -195,40 +208,42 @@ class Optimizer(Settings):
                 f"{type(self).__name__}: expected a gradient for each of {len(variables)} variables, "
                 f"got {len(gradients)}"
             )
+        none = True
         for gradient, variable in zip(gradients, variables, strict=True):
-            if gradient is not None and gradient.shape != variable.shape:
+            if gradient is None:
+                continue
+            none = False
+            if gradient.shape != variable.shape:
                 raise ValueError(
                     f"{type(self).__name__}: expected the gradient of '{variable.path}' to have shape "
                     f"{variable.shape}, got {gradient.shape}"
                 )
-        if variables and all(gradient is None for gradient in gradients):
+        if none and variables:
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
 
     def _as_dtype(self, gradient: Any, dtype: np.dtype[Any]) -> Any:
         if isinstance(gradient, RowGradient) and self.takes_rows:
             return gradient.astype(dtype)
-        return np.asarray(gradient, dtype=dtype, order="C")
+        return np.asarray(gradient, dtype, "C")
 
     def _update_all(self, given: Sequence[tuple[Any, Variable, int]], rate: float, scale: float) -> None:
         """Clip, decay and update: `scale` times each gradient."""
-        parts = [(g.values, g.rows) if isinstance(g, RowGradient) else (g, None) for g, _, _ in given]
         limit = math.inf
-        if self.clipnorm is None and self.global_clipnorm is None and self.clipvalue is not None:
+        scales: Iterator[float] = repeat(scale)
+        if self.clipnorm is not None or self.global_clipnorm is not None:
+            values = [g.values if isinstance(g, RowGradient) else g for g, _, _ in given]
+            scales = iter(clip_scales(values, scale, self.clipnorm, self.global_clipnorm))
+        elif self.clipvalue is not None:
             limit = self.clipvalue
-        scales = clip_scales([g for g, _ in parts], scale, self.clipnorm, self.global_clipnorm)
         decay = (self.weight_decay or 0.0) * rate
         self.before_update()
-        for (g, rows), each, (_, variable, place) in zip(parts, scales, given, strict=True):
-            self.update(
-                variable.update(),
-                g,
-                self._slots[place],
-                rate,
-                gradient_scale=each,
-                clip=limit,
-                decay=decay if decay and self._decays(variable) else 0.0,
-                rows=rows,
-            )
+        update = self.updates(rate)
+        for g, variable, place in given:
+            rows = None
+            if isinstance(g, RowGradient):
+                rows, g = g.rows, g.values
+            own_decay = decay if decay and self._decays(variable) else 0.0
+            update(place, variable.update(), g, next(scales), limit, own_decay, rows)
 
     def _follow(self) -> None:
         """Move the averages of all variables, whether they were updated or not, and put them in their place if due."""

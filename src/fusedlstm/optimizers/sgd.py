@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusedlstm import backends
-from fusedlstm.optimizers.base import Array, Optimizer
+from fusedlstm.optimizers.kernel import KernelOptimizer
 
 
-class SGD(Optimizer):
+class SGD(KernelOptimizer):
     """Gradient descent: w -= lr g; or v = momentum v - lr g and w += v, or with Nesterov w += momentum v - lr g.
 
     Source: Sutskever et al. 2013.
@@ -23,7 +22,7 @@ class SGD(Optimizer):
         weight_decay and all that follows it in `Optimizer`.
     """
 
-    takes_rows = True
+    kernel = "sgd_update"
 
     def __init__(
         self,
@@ -40,24 +39,18 @@ class SGD(Optimizer):
     def slots(self) -> tuple[float | None, ...]:
         return (0.0 if self.momentum else None,)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
-        backends.current().sgd_update(
-            w,
-            g,
-            *buffers,
-            learning_rate=learning_rate,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            **common,
-        )
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate,
+            "momentum": self.momentum,
+            "nesterov": self.nesterov,
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
-class Lion(Optimizer):
+class Lion(KernelOptimizer):
     """w -= lr sign(beta_1 m + (1 - beta_1) g); then m = beta_2 m + (1 - beta_2) g.
 
     Every step has the size of the learning rate, which is best 3 to 10 times smaller than Adam's.
@@ -75,7 +68,7 @@ class Lion(Optimizer):
         weight_decay and all that follows it in `Optimizer`.
     """
 
-    takes_rows = True
+    kernel = "lion_update"
 
     def __init__(
         self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, *common: Any, **options: Any
@@ -89,12 +82,12 @@ class Lion(Optimizer):
     def slots(self) -> tuple[float | None, ...]:
         return (0.0,)
 
-    def update(
-        self, w: Array, g: Array, buffers: tuple[Array | None, ...], learning_rate: float, **common: Any
-    ) -> None:
-        backends.current().lion_update(
-            w, g, *buffers, learning_rate=learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, **common
-        )
+    def kernel_options(self, learning_rate: float) -> dict[str, float]:
+        return {
+            "learning_rate": learning_rate,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}
