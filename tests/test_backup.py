@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from fusedlstm import callbacks, layers, models, optimizers, saving, utils
+from fusedlstm import callbacks, layers, metrics, models, optimizers, saving, utils
 
 PROGRAM = """
 import hashlib, json, os, sys
@@ -172,6 +172,39 @@ def test_an_error_in_the_program(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_shuffled_windows_go_on_in_their_orders(tmp_path):
+    """Data that draw their own order, made anew by the next process, which has a metric of its own."""
+    series = np.random.default_rng(2).normal(size=(60, 2)).astype("float32")
+
+    class Count(metrics.Metric):
+        def __init__(self, name="count"):
+            super().__init__(name)
+            self.n = self.add_weight()
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.n.assign_add(len(y_true))
+
+        def result(self):
+            return self.n.numpy()
+
+    def fit(folder, called, seed=3, **options):
+        windows = utils.timeseries_dataset_from_array(series, series[:, :1], 5, batch_size=8, shuffle=True, seed=3)
+        model = make(seed)
+        model.compile("adam", "mse", metrics=[Count()])
+        backup = callbacks.BackupAndRestore(folder, **options)
+        return model, model.fit(windows, epochs=4, verbose=0, callbacks=[called, backup])
+
+    whole, expected = fit(tmp_path / "a", idle())
+    assert expected.history["count"] == [56] * 4
+    for moment, options in (((1,), {}), ((2, 4), {"save_freq": 3})):
+        with pytest.raises(StopError):
+            fit(tmp_path / "b", stop_at(*moment), **options)
+        model, history = fit(tmp_path / "b", idle(), 99, **options)
+        assert history.history == expected.history
+        for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_the_backup_stays_if_asked(tmp_path):
     _, first = run(tmp_path / "b", delete_checkpoint=False)
     _, again = run(tmp_path / "b", delete_checkpoint=False)  # nothing is left to do
@@ -256,3 +289,14 @@ def test_the_digest_sees_the_random_sequence():
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=f"BackupAndRestore: {message}"):
         callbacks.BackupAndRestore(**arguments)
+
+
+def test_a_folder_with_other_files_keeps_them(tmp_path):
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    for name in ("program.py", "data/rows.csv", ".unfinished-a.npz"):
+        (project / name).write_text("mine")
+    (project / ".unfinished-1.zip").write_bytes(b"half")
+    run(project)
+    assert sorted(os.listdir(project)) == [".unfinished-a.npz", "data", "program.py"]
+    assert (project / "data" / "rows.csv").read_text() == "mine"

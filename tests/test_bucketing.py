@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from fusedlstm.layers import LSTM, Dense, Embedding, Input, Masking
 from fusedlstm.models import Sequential
-from fusedlstm.utils import bucket_by_length
+from fusedlstm.utils import bucket_by_length, split_dataset
 
 RNG = np.random.default_rng(0)
 LENGTHS = np.minimum(1 + RNG.geometric(0.06, 500), 90)
@@ -58,6 +60,40 @@ def test_each_pass_has_other_batches_and_a_seed_repeats_them():
     assert sorted(map(sorted, passes[0])) != sorted(map(sorted, passes[1]))
     fixed = bucket_by_length(RAGGED, NUMBER, shuffle=False)
     assert [y.tolist() for _, y in fixed] == [y.tolist() for _, y in fixed]
+
+
+def test_a_state_repeats_passes():
+    one, two = (bucket_by_length(RAGGED, NUMBER, batch_size=16, boundaries=[9], seed=seed) for seed in (4, 5))
+    list(one)
+    two.set_state(json.loads(json.dumps(one.get_state())))
+    for _ in range(2):
+        assert [y.tolist() for _, y in one] == [y.tolist() for _, y in two]
+    assert bucket_by_length(RAGGED, shuffle=False).get_state() is None
+
+
+@pytest.mark.parametrize("boundaries", [None, [10, 30]])
+def test_split_into_parts(boundaries):
+    targets = [sequence * 2 for sequence in RAGGED]
+    for given in (NUMBER, targets, None):
+        weight = None if given is None else NUMBER + 1.0
+        whole = bucket_by_length(RAGGED, given, weight, 16, boundaries, seed=2, value=-1)
+        for shuffle in (False, True):
+            parts = split_dataset(whole, 0.7, shuffle=shuffle, seed=1 if shuffle else None)
+            assert [part.samples for part in parts] == [350, 150]
+            lengths = []
+            for part in parts:
+                for batch in part:
+                    x = batch if given is None else batch[0]
+                    valid = x != -1
+                    lengths += valid.sum(axis=1).tolist()
+                    if given is targets:
+                        np.testing.assert_array_equal(batch[1][valid], x[valid] * 2)
+                    elif given is NUMBER:
+                        np.testing.assert_array_equal(batch[2], batch[1] + 1)
+                        assert (shuffle or set(batch[1]) <= set(range(350))) or part is parts[1]
+            assert sorted(lengths) == sorted(LENGTHS)
+    first = [y.tolist() for _, y, _ in split_dataset(bucket_by_length(RAGGED, NUMBER, NUMBER, seed=2), 9)[0]]
+    assert first == [y.tolist() for _, y, _ in split_dataset(bucket_by_length(RAGGED, NUMBER, NUMBER, seed=2), 9)[0]]
 
 
 def test_what_is_left_over_may_be_dropped():

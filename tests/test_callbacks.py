@@ -1,13 +1,17 @@
 """Callbacks, called as `fit` calls them, by a model that only has weights and metrics; and in `fit` itself."""
 
+import copy
 import csv
+import json
 import math
 import os
+import pickle
+import sys
 
 import numpy as np
 import pytest
 
-from fusedlstm import callbacks, layers, metrics, models, optimizers
+from fusedlstm import callbacks, inspect, layers, metrics, models, optimizers
 
 
 class Model:
@@ -179,7 +183,6 @@ def test_nan_in_a_layers_weights_outputs_and_in_the_loss():
         RuntimeError, match=r"at batch 0 \(the outputs are finite: it comes from the targets or the loss"
     ):
         trained(callbacks.TerminateOnNaN(raise_error=True), y=y, shuffle=False)
-    assert "run" not in vars(stopping.model)
 
     class Broken(layers.Layer):
         def forward(self, inputs, training=False, mask=None, *, need_backward=None, need_d_inputs=True):
@@ -467,3 +470,151 @@ ERRORS = [
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# What is left behind, several values, and errors that come in time.
+
+
+class StopError(Exception):
+    pass
+
+
+def stop(*args, **kwargs):
+    raise StopError
+
+
+@pytest.mark.parametrize("moment", ["on_train_begin", "on_train_batch_end", "on_epoch_end"])
+def test_terminate_on_nan_leaves_nothing_behind(moment):
+    watching = callbacks.TerminateOnNaN()
+    with pytest.raises(StopError):
+        trained(watching, callbacks.LambdaCallback(**{moment: stop}))
+    model, x, y = watching.model, np.ones((3, 4, 2), "float32"), np.ones((3, 1), "float32")
+    flow = inspect.gradient_flow(model, x, y)
+    assert list(flow.norms) == ["lstm"]
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    watching.where = None
+    model.predict(np.full_like(x, math.nan), verbose=0)
+    assert watching.where is None
+
+
+def test_copies_amid_fit_are_not_watched():
+    seen = []
+    x, y = np.ones((3, 4, 2), "float32"), np.ones((3, 1), "float32")
+
+    def look(epoch, logs):
+        model = watching.model
+        seen.append(list(inspect.gradient_flow(model, x, y).norms))
+        copy.deepcopy(model).predict(np.full_like(x, math.nan), verbose=0)
+        seen.append(watching.where)
+        model.predict(np.full_like(x, math.nan), verbose=0)
+        seen.append(watching.where)
+
+    watching = callbacks.TerminateOnNaN()
+    trained(watching, callbacks.LambdaCallback(on_epoch_end=look), epochs=1)
+    assert seen == [["lstm"], None, "the input 'x' is not finite in row 0 of the batch"]
+
+
+def classes(*called, **arguments):
+    """The history of a model whose metric has a value for each class."""
+    x = np.random.default_rng(8).normal(size=(24, 4, 2)).astype("float32")
+    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(3), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[metrics.F1Score()])
+    return model.fit(x, np.eye(3)[np.arange(24) % 3], verbose=0, callbacks=list(called), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "owner"),
+    [
+        (lambda: callbacks.EarlyStopping("f1_score", mode="max"), "EarlyStopping"),
+        (lambda: callbacks.ReduceLROnPlateau("f1_score", mode="max"), "ReduceLROnPlateau"),
+        (
+            lambda: callbacks.ModelCheckpoint("no.fusedlstm", monitor="f1_score", mode="max", save_best_only=True),
+            "ModelCheckpoint",
+        ),
+    ],
+)
+def test_a_value_for_each_class_is_not_monitored(make, owner):
+    with pytest.raises(ValueError, match=f"{owner}: expected 'f1_score' to be one number, got 3 values"):
+        classes(make())
+
+
+def test_an_array_of_one_number_is_monitored():
+    assert fit(callbacks.EarlyStopping(), [np.array([2.0]), np.array(1.0), np.float32(3)])[0] == 3
+    with pytest.raises(ValueError, match="EarlyStopping: expected 'val_loss' to be one number, got 'low'"):
+        fit(callbacks.EarlyStopping(), ["low"])
+
+
+def test_csv_logger_writes_several_values_as_a_list(tmp_path):
+    history = classes(callbacks.CSVLogger(tmp_path / "log.csv")).history
+    with open(tmp_path / "log.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert json.loads(row["f1_score"]) == pytest.approx(history["f1_score"][0].tolist())
+
+
+def test_csv_logger_makes_folders_and_fails_ahead_of_the_first_step(tmp_path):
+    trained(callbacks.CSVLogger(tmp_path / "a" / "b" / "log.csv"))
+    assert len((tmp_path / "a" / "b" / "log.csv").read_text().splitlines()) == 4
+    steps = []
+    counting = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(batch))
+    with pytest.raises(IsADirectoryError):
+        trained(callbacks.CSVLogger(tmp_path / "a"), counting)
+    assert not steps
+
+
+def test_csv_logger_keeps_a_file_until_it_has_rows(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("old\n")
+    with pytest.raises(StopError):
+        trained(callbacks.CSVLogger(path), callbacks.LambdaCallback(on_train_batch_end=stop))
+    assert path.read_text() == "old\n"
+    trained(callbacks.CSVLogger(path), epochs=1)
+    assert path.read_text().startswith("epoch,loss,mae")
+
+
+@pytest.mark.parametrize("path", ["best.keras", "best.weights.h5"])
+def test_model_checkpoint_without_h5py(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r'need h5py: pip install "fusedlstm\[keras-files\]"'):
+        callbacks.ModelCheckpoint(path, save_weights_only=path.endswith("h5"))
+
+
+class Halving(optimizers.schedules.LearningRateSchedule):
+    """Without get_config."""
+
+    def __call__(self, step):
+        return 0.1 / 2**step
+
+
+@pytest.mark.parametrize("rate", [lambda: 1e-3, Halving()])
+@pytest.mark.parametrize("ending", ["fusedlstm", "keras"])
+def test_model_checkpoint_of_an_optimizer_without_config(tmp_path, rate, ending):
+    if ending == "keras":
+        pytest.importorskip("h5py", reason="files of Keras need h5py")
+    path = tmp_path / f"m.{ending}"
+    with pytest.warns(UserWarning, match="saved without what compile was given: Adam cannot be saved: "):
+        history = trained(callbacks.ModelCheckpoint(path), optimizer=optimizers.Adam(rate))
+    assert history.epoch == [0, 1, 2]
+    again = models.load_model(path)
+    assert again.optimizer is None
+    for a, b in zip(again.get_weights(), history.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: callbacks.ReduceLROnPlateau("loss", patience=50),
+        lambda: callbacks.LearningRateScheduler(lambda epoch: 0.1),
+    ],
+)
+def test_a_schedule_and_a_callback_that_sets_the_rate(make):
+    callback, steps = make(), []
+    counting = callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: steps.append(batch), on_epoch_begin=lambda epoch, logs: steps.append(0)
+    )
+    schedule = optimizers.schedules.ExponentialDecay(0.1, decay_steps=3, decay_rate=0.5)
+    message = f"{type(callback).__name__}: expected an optimizer whose learning rate is a number, got SGD with a "
+    with pytest.raises(TypeError, match=f"{message}schedule, ExponentialDecay: use one or the other"):
+        trained(counting, callback, optimizer=optimizers.SGD(schedule))
+    assert not steps

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fusedlstm import layers, regularizers
+from fusedlstm import layers, losses, metrics, regularizers
 from fusedlstm.layers import LSTM, RNN, Bidirectional, Dense, Input, LSTMCell, StackedRNNCells, TimeDistributed
 from fusedlstm.models import Model, Sequential
 from fusedlstm.utils import custom_object_scope, register_keras_serializable
@@ -256,12 +256,12 @@ ERRORS = [
     (
         lambda: Sequential.from_config({"name": "s", "layers": []}, custom_objects=[Leaky]),
         TypeError,
-        r"custom_objects: expected a dict of names to classes, got \[<class",
+        r"custom_objects: expected a dict of names to classes or functions, got \[<class",
     ),
     (
         lambda: layers.deserialize(layers.serialize(Dense(2)), {"Dense": Dense(2)}),
         TypeError,
-        "custom_objects: expected a dict of names to classes, got 'Dense': <Dense",
+        "custom_objects: expected a dict of names to classes or functions, got 'Dense': <Dense",
     ),
     (
         lambda: Sequential.from_config(Sequential([Scale()], name="s").get_config(), custom_objects={"Scale": Cubes}),
@@ -281,7 +281,7 @@ ERRORS = [
     (
         lambda: register_keras_serializable()(lambda: None),
         TypeError,
-        "register_keras_serializable: expected a class with get_config, got <function",
+        "register_keras_serializable: expected a class with get_config or a function with a name, got <function",
     ),
 ]
 
@@ -290,3 +290,36 @@ ERRORS = [
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def off(y_true, y_pred):
+    return np.abs(y_true - y_pred).mean(axis=-1)
+
+
+def squares(y_true, y_pred):
+    return ((y_pred - y_true) ** 2).mean(axis=-1), 2 * (y_pred - y_true) / y_true.shape[-1]
+
+
+def test_functions_are_found_by_their_names():
+    with custom_object_scope({"off": off, "squares": squares, "Scale": Scale}):
+        assert metrics.get("off").name == "off"
+        assert losses.get("squares").function is squares
+        again = losses.get(json.loads(json.dumps(losses.serialize(losses.get(squares)))))
+        assert Sequential.from_config(Sequential([Scale(3.0)]).get_config()).layers[0].start == 3.0
+    assert again.function is squares
+    y = RNG.normal(size=(2, 4, 3))
+    metric = metrics.deserialize(metrics.serialize(metrics.get(off)), {"off": off})
+    metric.update_state(*y)
+    assert metric.result() == pytest.approx(off(*y).mean())
+    for get in (metrics.get, losses.get):
+        with pytest.raises(ValueError, match="unknown"):
+            get("off")
+    with custom_object_scope({"Dense": off}), pytest.raises(ValueError, match="unknown layer class 'Gone'"):
+        layers.deserialize({"class_name": "Gone", "config": {}})
+
+
+def test_registered_functions_are_found():
+    register_keras_serializable("mine")(squares)
+    config = losses.serialize(losses.get(squares))
+    assert config["config"]["function"]["config"] == "mine>squares"
+    assert losses.get(config).function is squares

@@ -23,7 +23,10 @@ from fusedlstm.layers import (
     Input,
     SpatialDropout1D,
 )
+from fusedlstm.metrics import Metric
 from fusedlstm.models import Model
+from fusedlstm.preprocessing.sequence import TimeseriesGenerator
+from fusedlstm.utils import bucket_by_length, prefetch, split_dataset, timeseries_dataset_from_array
 
 ROWS, STEPS = 22, 9
 rng = np.random.default_rng(8)
@@ -56,6 +59,65 @@ def stateful():
     )
     model.compile("adam", "mse", metrics=["mae"])
     return model
+
+
+class Largest(Metric):
+    """Keeps arrays by several names: as its own, in a list, one made with the first batch, a view, one made anew."""
+
+    def __init__(self, name="largest"):
+        super().__init__(name)
+        self.n = self.add_weight()
+        self.parts = [self.add_weight((2,)), self.add_weight((), dtype="int64")]
+        self.first = self.parts[0][:1]
+        self.made = None
+        self.anew = self.add_weight()
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if self.made is None:
+            self.made = self.add_weight((y_pred.shape[-1],))
+        self.n.assign_add(1)
+        self.first += float(np.max(y_pred))
+        self.parts[1] += len(y_pred)
+        self.made.assign(np.maximum(self.made, np.max(y_true, axis=0)))
+        self.anew = self.anew + 0.5
+
+    def result(self):
+        assert all(any(each is kept for kept in self.variables) for each in (self.n, *self.parts, self.made))
+        assert self.first.base is self.parts[0]
+        return float(self.n + 10 * self.parts[0][0] + 100 * self.parts[1] + 1000 * self.made[0]) + float(self.anew)
+
+
+def with_own_metric():
+    model = stateful()
+    model.compile("adam", "mse", metrics=[Largest()])
+    return model
+
+
+def small():
+    model = Sequential([Input((None, 4)), LSTM(5, dropout=0.2), Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def windows(shuffle=True):
+    series = np.random.default_rng(4).standard_normal((30, 4)).astype(np.float32)
+    return timeseries_dataset_from_array(series, series[:, :1], 5, batch_size=7, shuffle=shuffle, seed=3)
+
+
+def buckets(boundaries=None):
+    ragged = [sequence[: 1 + k % STEPS] for k, sequence in enumerate(SEQUENCES)]
+    return bucket_by_length(ragged, Y, batch_size=4, boundaries=boundaries, seed=3)
+
+
+def drawn_windows():
+    series = windows().windows[:, 0]
+    return TimeseriesGenerator(series, series[:, :1], 4, shuffle=True, batch_size=5)
+
+
+def both_parts():
+    train, held_out = split_dataset(windows(), 0.7)
+    train.batch_size, held_out.batch_size = 4, 3
+    return {"x": train, "validation_data": held_out}
 
 
 def assert_same_run(a, b):
@@ -166,6 +228,15 @@ RUNS = {
     "epochs that are no passes": (everything, lambda: {"x": IDS, "y": Y, "batch_size": 4, "steps_per_epoch": 4}),
     "validated": (everything, lambda: {"x": IDS, "y": Y, "batch_size": 4, "validation_split": 0.3}),
     "an iterable": (everything, lambda: {"x": itertools.cycle(batches()), "steps_per_epoch": 4}),
+    "a metric's own arrays": (with_own_metric, lambda: {"x": SEQUENCES, "y": Y, "batch_size": 2}),
+    "windows": (small, lambda: {"x": windows()}),
+    "windows, epochs that are no passes": (small, lambda: {"x": windows(), "steps_per_epoch": 5}),
+    "windows for both": (small, lambda: {"x": (data := windows()), "validation_data": data}),
+    "parts of windows": (small, both_parts),
+    "made ahead": (small, lambda: {"x": prefetch(windows())}),
+    "buckets": (small, lambda: {"x": buckets()}),
+    "buckets with boundaries": (small, lambda: {"x": buckets([3, 6])}),
+    "drawn windows": (small, lambda: {"x": drawn_windows(), "validation_data": drawn_windows()}),
     "stateful": (stateful, lambda: {"x": SEQUENCES, "y": Y, "batch_size": 2}),
 }
 MOMENTS = {"first batch": (0, 0), "mid-epoch": (1, 2), "last batch": (1, 3), "end of an epoch": (1, None)}

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fusedlstm import layers, models, optimizers, saving
+from fusedlstm import layers, losses, metrics, models, optimizers, saving
 from fusedlstm.saving import files, npz
 
 X = np.random.default_rng(4).normal(size=(8, 5, 3)).astype("float32")
@@ -418,3 +418,123 @@ def test_killed_at_any_moment_there_is_a_whole_file(tmp_path):
         assert (
             len({float(w.flat[0]) for w in reader.get_weights()} | {float(w.max()) for w in reader.get_weights()}) == 1
         )
+
+
+# Functions as losses and metrics.
+
+
+def rmse(y_true, y_pred):
+    """Has the name of a metric of the package."""
+    return np.abs(y_true - y_pred).max(axis=-1)
+
+
+def asymmetric(y_true, y_pred):
+    error = y_pred - y_true
+    factor = np.where(error > 0, 1.0, 3.0)
+    return (factor * error**2).mean(axis=-1), 2 * factor * error / error.shape[-1]
+
+
+FUNCTIONS = {"rmse": rmse, "asymmetric": asymmetric}
+COMPILED = {
+    "metric": ("mse", [rmse, "mae"]),
+    "loss": (asymmetric, [rmse]),
+    "objects": (
+        losses.FunctionLoss(asymmetric, "sum"),
+        [metrics.MeanMetricWrapper(rmse, name="largest"), metrics.LossMetric(asymmetric)],
+    ),
+    "of the package": (losses.mean_squared_error, [metrics.binary_accuracy, losses.mean_absolute_error]),
+    "in a wrapper": ("mse", [metrics.MeanMetricWrapper(metrics.categorical_accuracy)]),
+}
+
+
+def compile_configs(*paths):
+    found = []
+    for path in paths:
+        with zipfile.ZipFile(path) as archive:
+            found.append(json.loads(archive.read("config.json"))["compile_config"])
+    return found
+
+
+def trained(loss, chosen):
+    model = small()
+    model.compile(optimizers.Adam(0.01), loss, metrics=chosen)
+    model.fit(X, X[:, 0, :1], epochs=2, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("ending", ["fusedlstm", "keras"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_functions_come_back(tmp_path, name, ending):
+    if ending == "keras":
+        pytest.importorskip("h5py", reason="files of Keras need h5py")
+    model, path = trained(*COMPILED[name]), tmp_path / f"m.{ending}"
+    model.save(path)
+    again = models.load_model(path, custom_objects=FUNCTIONS)
+    judged = [m.evaluate(X, X[:, 0, :1], verbose=0, return_dict=True) for m in (model, again)]
+    assert judged[0] == judged[1]
+    again.save(tmp_path / f"again.{ending}")
+    first, second = compile_configs(path, tmp_path / f"again.{ending}")
+    assert second["metrics"] == first["metrics"]
+    if not isinstance(first["loss"], str):
+        assert second["loss"] == first["loss"]
+    for each in (model, again):
+        each.fit(X, X[:, 0, :1], epochs=2, verbose=0, shuffle=False)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ending", ["fusedlstm", "keras"])
+@pytest.mark.parametrize(("name", "missing"), [("metric", "rmse"), ("loss", "asymmetric"), ("objects", "asymmetric")])
+def test_functions_have_to_be_passed(tmp_path, name, missing, ending):
+    if ending == "keras":
+        pytest.importorskip("h5py", reason="files of Keras need h5py")
+    model, path = trained(*COMPILED[name]), tmp_path / f"m.{ending}"
+    model.save(path)
+    given = {key: value for key, value in FUNCTIONS.items() if key != missing}
+    message = rf"compile=False leaves that out\): unknown function '{missing}'.*custom_objects=\{{'{missing}': ...\}}"
+    for objects in (None, given):
+        with pytest.raises(saving.FileError, match=message if objects else "unknown function"):
+            models.load_model(path, objects)
+    again = models.load_model(path, compile=False)
+    assert not again.compiled
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Named:
+    """Can be called, and has no name."""
+
+    def __call__(self, y_true, y_pred):
+        return asymmetric(y_true, y_pred)
+
+
+@pytest.mark.parametrize("loss", [Named(), losses.FunctionLoss(Named()), lambda y, p: asymmetric(y, p)])
+def test_functions_without_a_name_warn(tmp_path, loss):
+    model = trained(loss, ["mae"])
+    with pytest.warns(UserWarning, match="saved without what compile was given"):
+        model.save(tmp_path / "m.fusedlstm")
+    assert models.load_model(tmp_path / "m.fusedlstm").optimizer is None
+
+
+class Odd(metrics.Mean):
+    """With what is not plain in its config."""
+
+    def get_config(self):
+        return {**super().get_config(), "what": object()}
+
+
+def test_configs_that_are_not_plain_warn(tmp_path):
+    model = trained("mse", None)
+    model.compile("sgd", "mse", metrics=[Odd()])
+    with pytest.warns(UserWarning, match="saved without what compile was given: expected plain values in a config"):
+        model.save(tmp_path / "m.fusedlstm")
+    assert models.load_model(tmp_path / "m.fusedlstm").optimizer is None
+
+
+def test_functions_in_the_form_that_keras_writes(tmp_path):
+    pytest.importorskip("h5py", reason="files of Keras need h5py")
+    trained(asymmetric, [rmse]).save(tmp_path / "m.keras")
+    (compiled,) = compile_configs(tmp_path / "m.keras")
+    form = {"module": __name__, "class_name": "function"}
+    assert compiled["loss"] == {**form, "config": "asymmetric", "registered_name": "function"}
+    assert compiled["metrics"] == [{**form, "config": "rmse", "registered_name": "function"}]

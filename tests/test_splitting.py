@@ -70,6 +70,21 @@ def test_samples_by_number():
     np.testing.assert_array_equal(split_dataset(Samples(pairs=False), 7)[1], X[7:])
 
 
+def test_frames_stay_frames():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": X[:, 0], "b": Y / 2}, index=np.arange(10) + 100)
+    for shuffle in (False, True):
+        left, right = split_dataset(frame, 0.7, shuffle=shuffle, seed=1 if shuffle else None)
+        assert list(left.columns) == list(right.columns) == ["a", "b"]
+        pd.testing.assert_frame_equal(pd.concat([left, right]).sort_index(), frame)
+        left, right = split_dataset({"x": frame, "y": frame["b"], "z": Y}, 7, shuffle=shuffle)
+        assert [type(part) for part in right.values()] == [pd.DataFrame, pd.Series, np.ndarray]
+        assert (left["x"]["b"] * 2).tolist() == (left["y"] * 2).tolist() == left["z"].tolist()
+    (x, y), _ = split_dataset((frame, Y), 4)
+    pd.testing.assert_frame_equal(x, frame[:4])
+    assert y.tolist() == Y[:4].tolist()
+
+
 def folds(*arguments, **more):
     return [(np.r_[t].tolist(), np.r_[v].tolist()) for t, v in time_series_folds(*arguments, **more)]
 

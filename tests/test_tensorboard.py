@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from fusedlstm import callbacks, layers, models, optimizers
+from fusedlstm import callbacks, layers, metrics, models, optimizers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -84,6 +84,20 @@ def test_evaluate_alone(tmp_path):
     model, _ = trained(tmp_path / "a", epochs=1)
     model.evaluate(X, X[:, 0, :1], verbose=0, callbacks=[callbacks.TensorBoard(tmp_path / "b")])
     assert list(scalars(tmp_path / "b" / "validation", "evaluation_mae_vs_iterations")) == [3]
+
+
+def test_a_metric_with_a_value_for_each_class(tmp_path):
+    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(3), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[metrics.F1Score()])
+    called = callbacks.TensorBoard(tmp_path, update_freq="batch")
+    y = np.eye(3)[np.arange(24) % 3]
+    history = model.fit(X, y, epochs=2, verbose=0, validation_split=0.25, callbacks=called).history
+    for k in range(3):
+        for folder, name in (("train", "f1_score"), ("validation", "val_f1_score")):
+            expected = {epoch: values[k] for epoch, values in enumerate(history[name])}
+            assert scalars(tmp_path / folder, f"epoch_f1_score_{k}") == pytest.approx(expected)
+        assert list(scalars(tmp_path / "train", f"batch_f1_score_{k}")) == [0, 1]
+        assert list(scalars(tmp_path / "validation", f"evaluation_f1_score_{k}_vs_iterations")) == [1, 2]
 
 
 @pytest.mark.parametrize(

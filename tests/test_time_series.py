@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,28 @@ def test_shuffled_batches_are_the_same_windows_in_an_order_of_each_pass():
     one = timeseries_dataset_from_array(SERIES, None, 4, shuffle=True)[0]
     utils.set_random_seed(1)
     np.testing.assert_array_equal(one, timeseries_dataset_from_array(SERIES, None, 4, shuffle=True)[0])
+
+
+def test_a_state_repeats_passes():
+    one, two = (timeseries_dataset_from_array(SERIES, TARGETS, 4, batch_size=3, shuffle=True, seed=s) for s in (1, 2))
+    list(one)
+    one.part([0, 3])  # draws a seed between two passes
+    two.set_state(json.loads(json.dumps(one.get_state())))
+    for _ in range(3):
+        for (x, y), (same_x, same_y) in zip(one, two, strict=True):
+            np.testing.assert_array_equal(x, same_x)
+            np.testing.assert_array_equal(y, same_y)
+    assert timeseries_dataset_from_array(SERIES, TARGETS, 4).get_state() is None
+    drawn, other = (TimeseriesGenerator(SERIES, TARGETS, 4, shuffle=True, batch_size=5) for _ in range(2))
+    other.set_state(drawn.get_state())
+    np.testing.assert_array_equal(drawn[0][1], other[0][1])
+    for kind in (np.random.MT19937, np.random.SFC64, np.random.Philox):  # whose states are arrays
+        data = type(one)(SERIES, None, 4, np.random.Generator(kind(1)))
+        text = json.dumps(data.get_state())
+        before = list(data)
+        data.set_state(json.loads(text))
+        for a, b in zip(before, data, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_without_batches():

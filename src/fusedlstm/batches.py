@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusedlstm.layers.base import Array
+from fusedlstm.random import generator_state, is_resumable
 
 
 class Batch(NamedTuple):
@@ -49,6 +50,15 @@ class Arrays:
     def steps(self) -> int | None:
         """Batches in a pass, None if not known."""
         return -(-self.rows // self.batch_size)
+
+    def get_state(self) -> Any:
+        """What the order of the next pass is drawn from, as plain values; None if it is not drawn."""
+        return None if self.generator is None else generator_state(self.generator)
+
+    def set_state(self, state: Any) -> None:
+        """Draw from here on what was drawn after `get_state`."""
+        if self.generator is not None:
+            self.generator.bit_generator.state = state
 
     def sample(self) -> Batch:
         """The first row, as a batch."""
@@ -97,7 +107,8 @@ class Stream:
     Parameters
     ----------
     data : iterable
-        Of x, (x,), (x, y) or (x, y, sample_weight).
+        Of x, (x,), (x, y) or (x, y, sample_weight). If it has `get_state` and `set_state`, which give and take plain
+        values, it goes on drawing where it was.
     check : function
         (x, y, sample_weight) -> Batch.
     """
@@ -113,6 +124,15 @@ class Stream:
             return len(self.data)
         except TypeError:  # it has none, or wraps what has none
             return None
+
+    def get_state(self) -> Any:
+        """What the data draw from, as plain values; None if they do not tell."""
+        return self.data.get_state() if is_resumable(self.data) else None
+
+    def set_state(self, state: Any) -> None:
+        """Let the data draw what they drew after `get_state`."""
+        if is_resumable(self.data):
+            self.data.set_state(state)
 
     def __iter__(self) -> Iterator[Batch]:
         data = self.data
@@ -138,14 +158,19 @@ class Passes:
     source : Arrays or Stream
     steps : int, optional
         Batches in an epoch.
+    beside : Arrays or Stream, optional
+        What is validated on between epochs: where it is, is part of the position.
     """
 
-    def __init__(self, source: Arrays | Stream, steps: int | None = None) -> None:
+    def __init__(
+        self, source: Arrays | Stream, steps: int | None = None, beside: Arrays | Stream | None = None
+    ) -> None:
         self.source = source
+        self.beside = beside
         self.steps = steps if steps is not None else source.steps
         self._whole = steps is None
         self._going: Iterator[Batch] | None = None
-        self._order: Any = None  # the state of the source's generator ahead of the pass that is going
+        self._order: Any = None  # the state of the source ahead of the pass that is going
         self._taken = 0  # batches of that pass
 
     def epoch(self, done: int = 0) -> Iterator[Batch]:
@@ -170,14 +195,17 @@ class Passes:
 
     def position(self) -> dict[str, Any]:
         """Where in the data the next batch is, as plain values for `resume`."""
+        beside = None if self.beside is None else self.beside.get_state()
         if self._going is None:
-            return {"order": self._state(), "taken": 0}
-        return {"order": self._order, "taken": self._taken}
+            return {"order": self.source.get_state(), "taken": 0, "beside": beside}
+        return {"order": self._order, "taken": self._taken, "beside": beside}
 
     def resume(self, position: Mapping[str, Any]) -> Batch | None:
         """Go on from a position; the batches taken ahead of it are drawn again. Returns the last of them, if any."""
-        if position["order"] is not None and isinstance(self.source, Arrays) and self.source.generator is not None:
-            self.source.generator.bit_generator.state = position["order"]
+        if self.beside is not None and position.get("beside") is not None:  # first, as it may be of the same data
+            self.beside.set_state(position["beside"])
+        if position["order"] is not None:
+            self.source.set_state(position["order"])
         self._going, last = None, None
         if position["taken"]:
             self._start()
@@ -185,12 +213,8 @@ class Passes:
                 last = batch
         return last
 
-    def _state(self) -> Any:
-        generator = self.source.generator if isinstance(self.source, Arrays) else None
-        return None if generator is None else generator.bit_generator.state
-
     def _start(self) -> None:
-        self._order, self._taken = self._state(), 0
+        self._order, self._taken = self.source.get_state(), 0
         self._going = iter(self.source)
 
     def _next(self) -> Batch | None:

@@ -81,6 +81,23 @@ def generator(seed: int | None = None) -> np.random.Generator:
     return np.random.default_rng(next_seed() if seed is None else check_seed("generator", seed))
 
 
+def generator_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Where a generator is, as plain values that its ``bit_generator.state`` can be set to."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+    state: dict[str, Any] = plain(generator.bit_generator.state)
+    return state
+
+
+def is_resumable(data: Any) -> bool:
+    """Whether data tell what they draw from, and take it up again."""
+    return hasattr(data, "get_state") and hasattr(data, "set_state")
+
+
 def chosen(generator: np.random.Generator, shape: tuple[int, ...], share: float) -> NDArray[np.bool_]:
     """Where an array of this shape is true with a probability of `share`, each entry for itself.
 

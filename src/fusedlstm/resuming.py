@@ -12,6 +12,7 @@ import numpy as np
 
 from fusedlstm import random
 from fusedlstm.layers.base import Layer
+from fusedlstm.metrics.base import State
 
 if TYPE_CHECKING:
     from fusedlstm.batches import Passes
@@ -66,6 +67,7 @@ def training_state(model: Resumable) -> dict[str, Any]:
         "random": random.get_state(),
         "layers": [_state_of(layer) for layer in model.all_layers()],
         "sums": None if objective is None else [_plain_values(part) for part in _summing(objective)],
+        "variables": None if objective is None else [_variables(part) for part in _summing(objective)],
     }
 
 
@@ -95,7 +97,10 @@ def restore(model: Resumable, state: Mapping[str, Any]) -> None:
             layer.states = _arrays(each["states"])
     if model._objective is not None and state["sums"] is not None:  # metrics that are not made yet have none
         for part, values in zip(_summing(model._objective), state["sums"], strict=False):
-            vars(part).update({name: _arrays(value) for name, value in values.items()})
+            for name, value in values.items():
+                _set(part, name, _arrays(value))
+        for part, variables in zip(_summing(model._objective), state.get("variables", ()), strict=False):
+            _set_variables(part, variables)
     model.progress = Progress(state["epoch"], state["batch"], position=state["position"])
 
 
@@ -116,14 +121,49 @@ def _summing(objective: Objective) -> list[Any]:
     return [objective, *objective.outputs, *objective.metrics]
 
 
+def _own(owner: Any) -> list[State]:
+    """What a metric made by `add_variable`."""
+    return getattr(owner, "_variables", [])
+
+
+def _variables(owner: Any) -> list[dict[str, Any]]:
+    """Their values, and the attributes that they are."""
+    return [
+        {"value": _plain(variable), "names": [name for name, value in vars(owner).items() if value is variable]}
+        for variable in _own(owner)
+    ]
+
+
+def _set_variables(owner: Any, values: list[dict[str, Any]]) -> None:
+    """Set in place what the metric also holds by other names; makes what it would have made with the first batch."""
+    for k, each in enumerate(values):
+        value = np.asarray(_arrays(each["value"]))
+        if k == len(_own(owner)):
+            variable = owner.add_variable(value.shape, dtype=value.dtype)
+            vars(owner).update(dict.fromkeys(each["names"], variable))
+        _own(owner)[k][...] = value
+
+
 def _plain_values(owner: Any) -> dict[str, Any]:
-    """Numbers and arrays among the attributes."""
-    return {name: _plain(value) for name, value in vars(owner).items() if _is_plain(value)}
+    """Numbers and arrays among the attributes, but for a metric's variables and views of these."""
+    own = _own(owner)
+    return {
+        name: _plain(value) for name, value in vars(owner).items() if name != "_variables" and _is_plain(value, own)
+    }
 
 
-def _is_plain(value: Any) -> bool:
+def _set(owner: Any, name: str, value: Any) -> None:
+    """Give an attribute the value, as a `State` where it was one."""
+    if isinstance(value, np.ndarray | np.generic) and isinstance(vars(owner).get(name), State):
+        value = np.asarray(value).view(State)
+    vars(owner)[name] = value
+
+
+def _is_plain(value: Any, own: list[State]) -> bool:
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(_is_plain(item, own) for item in value)
+    if isinstance(value, np.ndarray) and any(np.may_share_memory(value, variable) for variable in own):
+        return False
     return isinstance(value, int | float | np.ndarray | np.number) and not isinstance(value, bool)
 
 

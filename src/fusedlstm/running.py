@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fusedlstm.objective import Objective, Penalties
 from fusedlstm.utils.progress import ProgressBar
 
 BATCH_SIZE = 32
+Watcher = Callable[[list[Array], list[Any]], None]
 
 
 class Runner(Layer):
@@ -28,6 +29,11 @@ class Runner(Layer):
         self._objective: Objective | None = None
         self.compile_arguments: dict[str, Any] | None = None
         self._penalties = Penalties([], [])
+
+    _watchers: tuple[Watcher, ...] = ()  # only while `fit` runs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_watchers"}
 
     # What a subclass defines.
 
@@ -153,7 +159,14 @@ class Runner(Layer):
         """`run`, with the outputs' penalties counted from here."""
         if not self._penalties.none:
             self._penalties.start()
-        return self.run(x, training, need_backward)
+        results = self.run(x, training, need_backward)
+        for watcher in self._watchers:
+            watcher(x, results[0])
+        return results
+
+    def watch_passes(self, watcher: Watcher) -> None:
+        """For a callback's ``on_train_begin``: call a function with inputs and outputs of each run of this `fit`."""
+        self._watchers = (*self._watchers, watcher)
 
     # Data.
 

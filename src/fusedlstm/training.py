@@ -159,7 +159,7 @@ class Trainer(StepTrainer):
             raise ValueError(
                 f"{self.label}: expected checkpoint_time to be True, False or 'auto', got {checkpoint_time!r}"
             )
-        passes = Passes(source, steps)
+        passes = Passes(source, steps, validation)
         history = History()
         called = self._callbacks(callbacks, verbose, [history], epochs=epochs, steps=passes.steps)
         owner = f"{self.label}: validation_data"
@@ -175,15 +175,16 @@ class Trainer(StepTrainer):
 
         self.history = history
         self.stop_training = False
-        called.on_train_begin()
-        begun = self._resume(passes, initial_epoch)
         try:
+            called.on_train_begin()
+            begun = self._resume(passes, initial_epoch)
             with recomputing(checkpoint_time):
                 logs = self._train_epochs(passes, windows, begun, epochs, validate, called)
             if epochs:
                 optimizer.finalize_variable_values(self.trainable_weights)
         finally:
             self.progress = self.progress.ended()
+            self._watchers = ()
         called.on_train_end(logs)
         return history
 

@@ -248,3 +248,24 @@ def test_code_in_a_file_is_refused(tmp_path):
     keras.Model(a, keras.layers.Lambda(lambda x: x + 1)(a)).save(tmp_path / "m.keras")
     with pytest.raises(saving.FileError, match=r"lambda|unknown layer class 'Lambda'"):
         models.load_model(tmp_path / "m.keras")
+
+
+def rmse(y_true, y_pred):
+    """Has the name of a metric of this package, and is another one."""
+    return abs(y_true - y_pred).sum(axis=-1)
+
+
+def test_metrics_that_are_functions(tmp_path):
+    y = X[:, 0, :1]
+    theirs = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(1)])
+    theirs.compile("sgd", "mse", metrics=[rmse, keras.metrics.mean_absolute_error])
+    theirs.fit(X, y, verbose=0)
+    theirs.save(tmp_path / "theirs.keras")
+    mine = models.load_model(tmp_path / "theirs.keras", custom_objects={"rmse": rmse})
+    expected = theirs.evaluate(X, y, verbose=0, return_dict=True)
+    assert mine.evaluate(X, y, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(saving.FileError, match="unknown function 'rmse'"):
+        models.load_model(tmp_path / "theirs.keras")
+    mine.save(tmp_path / "mine.keras")
+    again = keras.models.load_model(tmp_path / "mine.keras", custom_objects={"rmse": rmse})
+    assert again.evaluate(X, y, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)

@@ -10,6 +10,7 @@ from tuner_case import build, tuner
 
 import fusedlstm.tuner as kt
 from fusedlstm.utils.splitting import time_series_folds
+from fusedlstm.utils.time_series import timeseries_dataset_from_array
 
 
 class Recorder(kt.HyperModel):
@@ -55,6 +56,21 @@ def test_folds(tmp_path, cross_validation, expected):
     last = search.get_best_trials()[0].scores[len(expected) - 1 :: len(expected)]
     held = expected[-1][1]
     assert model.evaluate(X[held], Y[held], verbose=0)[0] == pytest.approx(min(last), rel=1e-5)
+
+
+def test_folds_of_windows_share_no_step():
+    from fusedlstm.tuner.folds import arguments_of_folds
+
+    series = np.arange(60.0)
+    windows = timeseries_dataset_from_array(series, series, 5, 2, batch_size=4)
+    folds = arguments_of_folds("T", 3, (windows,), {})
+    assert len(folds) == 3
+    for (train,), kwargs in folds:
+        parts = (train, kwargs["validation_data"])
+        learned, held_out = ({step for x, _ in part for step in x.ravel()} for part in parts)
+        assert max(learned) < min(held_out)
+    with pytest.raises(ValueError, match="too few for 3 folds of 1 rows with a gap of 6"):
+        arguments_of_folds("T", 3, (timeseries_dataset_from_array(series[:12], series, 7),), {})
 
 
 def test_lists_and_dicts_and_weights(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from fusedlstm import metrics
@@ -18,6 +19,14 @@ class Model:
 
 class Gain(metrics.Mean):
     direction = "up"
+
+
+def test_metrics_of_several_values_are_left_out():
+    logs = {"loss": 1.0, "f1_score": np.array([0.5, 0.7]), "last": np.array(2.0)}
+    goal = as_goal("Tuner", "loss", Model())
+    assert goal.judge(logs)[0].metrics == {"loss": 1, "last": 2}
+    with pytest.raises(FatalError, match="objective 'f1_score' has 2 values: give the metric an average"):
+        as_goal("Tuner", Objective("f1_score", "max"), Model()).judge(logs)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ import tuner_case  # noqa: E402
 from tuner_case import Function, build, fit_arguments, tuner, values  # noqa: E402
 
 import fusedlstm.tuner as kt  # noqa: E402
+from fusedlstm import metrics  # noqa: E402
 from fusedlstm.callbacks import EarlyStopping, LambdaCallback  # noqa: E402
-from fusedlstm.layers import LSTM, Dense  # noqa: E402
+from fusedlstm.layers import LSTM, Dense, Input  # noqa: E402
 from fusedlstm.models import Sequential  # noqa: E402
+from fusedlstm.utils import timeseries_dataset_from_array  # noqa: E402
+
+fork_warning = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 def test_scores_are_of_the_best_epoch_and_the_models_have_its_weights(tmp_path):
@@ -38,6 +42,46 @@ def test_scores_are_of_the_best_epoch_and_the_models_have_its_weights(tmp_path):
         assert set(trial.metrics) == {"loss", "mae", "val_loss", "val_mae"}
         assert mae > 0
         assert trial.seconds > 0
+
+
+def test_a_metric_of_several_values(tmp_path):
+    def classifier(hp):
+        model = Sequential([Input((3,)), Dense(hp.Int("units", 1, 8)), Dense(2, activation="softmax")])
+        model.compile("adam", "categorical_crossentropy", metrics=[metrics.F1Score(), "accuracy"])
+        return model
+
+    x, y = tuner_case.X, np.eye(2, dtype=np.float32)[(tuner_case.Y[:, 0] > 0).astype(int)]
+    search = tuner(tmp_path, hypermodel=classifier, max_trials=2)
+    search.search(x, y, validation_split=0.3, verbose=0)
+    assert [trial.status for trial in search.trials] == ["COMPLETED"] * 2
+    assert set(search.trials[0].metrics) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+
+
+def shuffled_windows():
+    return timeseries_dataset_from_array(tuner_case.X, tuner_case.Y, 6, batch_size=8, shuffle=True, seed=3)
+
+
+@pytest.mark.parametrize("cross_validation", [None, 2])
+def test_shuffled_data_start_over_for_each_execution(tmp_path, cross_validation):
+    """A search that is resumed, by a process that makes its data anew, is the one that never stopped."""
+
+    def recurrent(hp):
+        model = Sequential([Input((6, 3)), LSTM(hp.Int("units", 1, 8)), Dense(1)])
+        model.compile("adam", "mse")
+        return model
+
+    found = []
+    for name, parts in (("a", (3,)), ("b", (1, 3))):
+        for most in parts:
+            windows = shuffled_windows()
+            validation = {} if cross_validation else {"validation_data": windows.part(slice(0, 9))}
+            search = tuner(tmp_path / name, hypermodel=recurrent, max_trials=most, executions_per_trial=2)
+            search.search(windows, cross_validation=cross_validation, epochs=2, verbose=0, **validation)
+        found.append([trial.scores for trial in search.trials])
+    assert found[0] == found[1]
+    same = shuffled_windows()
+    same.part(slice(0, 9)) if not cross_validation else None
+    assert windows.get_state() == same.get_state()
 
 
 def test_an_objective_to_be_large(tmp_path):
@@ -192,6 +236,25 @@ def test_a_trial_that_says_so_is_not_retried(tmp_path):
     search.search(verbose=0)
     assert search.trials[1].status == "FAILED"
     assert max(seen.values()) == 1
+
+
+@fork_warning
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_search_of_nothing_but_failures_says_so(tmp_path, jobs):
+    def function(hp):
+        if failing:
+            raise ValueError("bad units")
+        return hp.Float("x", 0, 1)
+
+    failing = False
+    search = tuner(tmp_path, hypermodel=Function(function), max_trials=2)
+    failing = True
+    with pytest.raises(RuntimeError, match=r"(?s)none of 2 trials has completed, 2 have failed, .*bad units"):
+        search.search(verbose=0, n_jobs=jobs)
+    failing = False
+    search = tuner(tmp_path, hypermodel=Function(function), max_trials=3)
+    search.search(verbose=0)
+    assert [trial.status for trial in search.trials] == ["FAILED", "FAILED", "COMPLETED"]
 
 
 def test_too_many_failures_in_a_row_end_the_search(tmp_path):

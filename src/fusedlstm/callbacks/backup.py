@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,20 @@ class BackupAndRestore(Callback):
     Parameters
     ----------
     backup_dir : str or Path
-        A folder of its own, made if it is missing.
+        A folder of its own, made if it is missing. Other files in it stay as they are.
     save_freq : "epoch" or int
         Back up when an epoch ends, or after so many batches, counted on from epoch to epoch.
     double_checkpoint : bool
         Accepted for the sake of programs that have it, without effect: a backup is never half written.
     delete_checkpoint : bool
-        Remove the backup when `fit` came to its end.
+        Remove the backup when `fit` came to its end, and its folder if nothing else is in it.
 
     Notes
     -----
     The program has to make the same model, callbacks, data and call of `fit` again. An iterable of batches has to start
-    over as it did; those that were used are drawn again. Callbacks of one's own take part through `get_state` and
-    `set_state`. It is called after all other callbacks, wherever it stands among them.
+    over as it did, or to have `get_state` and `set_state`, as shuffled windows and buckets have; batches that were used
+    are drawn again. Callbacks of one's own take part through `get_state` and `set_state`. It is called after all other
+    callbacks, wherever it stands among them.
     """
 
     runs_last = True
@@ -75,7 +76,7 @@ class BackupAndRestore(Callback):
 
         self._batches, self._amid = 0, None
         self.backup_dir.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(self.backup_dir)
+        remove_unfinished(self.backup_dir, self.path.suffix)
         if self.path.exists():
             self._restore()
 
@@ -96,8 +97,14 @@ class BackupAndRestore(Callback):
             self._save()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.delete_checkpoint:
-            shutil.rmtree(self.backup_dir, ignore_errors=True)
+        if not self.delete_checkpoint:
+            return
+        from fusedlstm.saving.files import remove_unfinished
+
+        with contextlib.suppress(OSError):  # the folder, if it holds something else: that is the user's
+            self.path.unlink(missing_ok=True)
+            remove_unfinished(self.backup_dir, self.path.suffix)
+            self.backup_dir.rmdir()
 
     def _save(self) -> None:
         from fusedlstm.saving import archive, npz, weights

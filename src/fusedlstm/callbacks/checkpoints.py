@@ -38,6 +38,8 @@ class ModelCheckpoint(MonitorCallback):
     ------
     ValueError
         For another ending, or `save_freq`.
+    ImportError
+        For an ending that needs h5py, if that is not installed.
     KeyError
         In `fit`, if `filepath` has a place for what is not in the logs.
     """
@@ -65,6 +67,10 @@ class ModelCheckpoint(MonitorCallback):
                 f"{self.owner}: expected filepath to end in {' or '.join(endings)} with "
                 f"save_weights_only={bool(save_weights_only)}, got {self.filepath!r}"
             )
+        if self.filepath.endswith((".keras", ".h5")):
+            from fusedlstm.saving.h5 import check_installed
+
+            check_installed()
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only

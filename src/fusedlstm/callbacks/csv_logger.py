@@ -17,6 +17,7 @@ class CSVLogger(Callback):
     Parameters
     ----------
     filename : str or Path
+        Folders are made.
     separator : str
         One character.
     append : bool
@@ -25,7 +26,12 @@ class CSVLogger(Callback):
     Notes
     -----
     The columns are those of the first epoch, and the ``val_`` ones if that had no validation; NA stands where an epoch
-    has no value.
+    has no value. A metric with several values is a list in brackets, such as ``[0.5, 0.25]``.
+
+    Raises
+    ------
+    OSError
+        In `fit`, ahead of the first step, if the file cannot be written.
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
@@ -43,6 +49,8 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._close()
         self._names = None
+        self.filename.parent.mkdir(parents=True, exist_ok=True)
+        self._opened("a").close()  # whether it can be, before there is something to lose
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
@@ -86,5 +94,5 @@ class CSVLogger(Callback):
 
 def _cell(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", True):
-        return f'"[{", ".join(map(str, value))}]"'
+        return f"[{', '.join(map(str, value))}]"
     return value

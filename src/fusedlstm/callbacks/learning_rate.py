@@ -24,7 +24,8 @@ class LearningRateScheduler(Callback):
     Raises
     ------
     TypeError
-        If `schedule` is no function, or later returns something else than a number.
+        If `schedule` is no function, or later returns something else than a number; in `fit`, if the optimizer has a
+        schedule of its own.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -34,6 +35,9 @@ class LearningRateScheduler(Callback):
         self.schedule = schedule
         self.verbose = verbose
         self._takes_rate = _takes_two(schedule)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        check_settable("LearningRateScheduler", self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
@@ -48,6 +52,16 @@ class LearningRateScheduler(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
             logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+def check_settable(owner: str, model: Any) -> None:
+    """A TypeError if the learning rate of a model's optimizer cannot be set to a number."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    if getattr(optimizer, "scheduled", False):
+        raise TypeError(
+            f"{owner}: expected an optimizer whose learning rate is a number, got {type(optimizer).__name__} with a "
+            f"schedule, {type(optimizer._learning_rate).__name__}: use one or the other"
+        )
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:

@@ -7,6 +7,8 @@ import numbers
 import warnings
 from typing import Any
 
+import numpy as np
+
 from fusedlstm.callbacks.base import Callback, Logs
 
 
@@ -49,12 +51,26 @@ class MonitorCallback(Callback):
         return value
 
     def value_in(self, logs: Logs | None) -> float | None:
-        """The value, or None with a warning."""
-        current: float | None = (logs or {}).get(self.monitor)
+        """The value, or None with a warning.
+
+        Raises
+        ------
+        ValueError
+            If it is not one number: of a metric with a value for each class, say.
+        """
+        current: Any = (logs or {}).get(self.monitor)
         if current is None:
             available = ", ".join(logs or {}) or "none"
             warnings.warn(f"{self.owner}: there is no {self.monitor!r} to monitor, only: {available}", stacklevel=3)
-        return current
+            return None
+        if np.size(current) != 1 or np.asarray(current).dtype.kind not in "fiub":
+            got = f"{np.size(current)} values" if np.size(current) != 1 else repr(current)
+            raise ValueError(
+                f"{self.owner}: expected {self.monitor!r} to be one number, got {got}: monitor another value, or give "
+                "the metric an average"
+            )
+        one: float = current.item() if isinstance(current, np.ndarray) else current
+        return one
 
     def improves(self, value: float, reference: float | None) -> bool:
         """Whether a value is better than another one, or than none; NaN never is."""

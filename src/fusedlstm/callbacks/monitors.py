@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fusedlstm.callbacks.base import Logs
+from fusedlstm.callbacks.learning_rate import check_settable
 from fusedlstm.callbacks.monitoring import MonitorCallback
 
 
@@ -117,6 +118,11 @@ class ReduceLROnPlateau(MonitorCallback):
     min_lr : float
         The learning rate does not fall below this.
 
+    Raises
+    ------
+    TypeError
+        In `fit`, if the optimizer has a schedule of its own.
+
     Notes
     -----
     NaN is never an improvement.
@@ -153,6 +159,7 @@ class ReduceLROnPlateau(MonitorCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
+        check_settable(self.owner, self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fusedlstm.callbacks.base import Callback, Logs
 
@@ -16,7 +19,7 @@ class TensorBoard(Callback):
 
     Needs ``pip install "fusedlstm[tensorboard]"``. Names are Keras's: ``epoch_loss``, ``epoch_learning_rate`` and so on
     by the number of the epoch, from 0, ``batch_loss`` by that of the batch, ``evaluation_loss_vs_iterations``, in the
-    folders ``train`` and ``validation``.
+    folders ``train`` and ``validation``. A metric with a value for each class has ``epoch_f1_score_0`` and so on.
 
     Parameters
     ----------
@@ -96,15 +99,15 @@ class TensorBoard(Callback):
     def _count(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
         if isinstance(self.update_freq, int) and self._batches % self.update_freq == 0:
-            for name, value in (logs or {}).items():
-                self._writer("train").add_scalar(f"batch_{name}", float(value), self._batches - 1)
+            for name, value in _scalars(logs):
+                self._writer("train").add_scalar(f"batch_{name}", value, self._batches - 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values = dict(logs or {})
         values.setdefault("learning_rate", float(self.model.optimizer.learning_rate))
-        for name, value in values.items():
+        for name, value in _scalars(values):
             part = "validation" if name.startswith("val_") else "train"
-            self._writer(part).add_scalar(f"epoch_{name.removeprefix('val_')}", float(value), epoch)
+            self._writer(part).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
         if self.write_steps_per_second:
             rate = (self._batches - self._first) / max(time.perf_counter() - self._begun, 1e-9)
             self._writer("train").add_scalar("epoch_steps_per_second", rate, epoch)
@@ -127,9 +130,9 @@ class TensorBoard(Callback):
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
-        for name, value in (logs or {}).items():
+        for name, value in _scalars(logs):
             writer = self._writer("validation")
-            writer.add_scalar(f"evaluation_{name}_vs_iterations", float(value), int(optimizer.iterations))
+            writer.add_scalar(f"evaluation_{name}_vs_iterations", value, int(optimizer.iterations))
         if not self._in_fit:
             self._close()
 
@@ -144,6 +147,15 @@ class TensorBoard(Callback):
 
     def get_state(self) -> dict[str, Any]:
         return {"_batches": self._batches}
+
+
+def _scalars(logs: Logs | None) -> Iterator[tuple[str, float]]:
+    """The values by name; of a metric with several, each under the name and its number."""
+    for name, value in (logs or {}).items():
+        if np.ndim(value):
+            yield from ((f"{name}_{k}", float(one)) for k, one in enumerate(np.ravel(value)))
+        else:
+            yield name, float(value)
 
 
 def _picture(value: Any) -> Any:

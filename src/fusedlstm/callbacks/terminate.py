@@ -32,30 +32,21 @@ class TerminateOnNaN(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.where = None
-        if hasattr(self.model, "run"):
+        if hasattr(self.model, "watch_passes"):
             # The step that follows makes all weights NaN: it has to be seen ahead of it, at the outputs.
-            run = type(self.model).run
+            self.model.watch_passes(self._look)
 
-            def watched(x: list[Any], *arguments: Any) -> Any:
-                results = run(self.model, x, *arguments)
-                if self.where is None and not all(np.isfinite(y).all() for y in results[0]):
-                    self.where = first_not_finite(self.model, x)
-                return results
-
-            self.model.run = watched
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.model is not None:
-            vars(self.model).pop("run", None)
+    def _look(self, x: list[Any], outputs: list[Any]) -> None:
+        if self.where is None and not all(np.isfinite(y).all() for y in outputs):
+            self.where = first_not_finite(self.model, x)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return
-        watched = hasattr(self.model, "run")
+        watched = hasattr(self.model, "watch_passes")
         where = f" ({self.where or 'the outputs are finite: it comes from the targets or the loss'})" if watched else ""
         if self.raise_error:
-            self.on_train_end()
             raise RuntimeError(f"TerminateOnNaN: the loss is {loss} at batch {batch}{where}")
         print(f"Batch {batch}: the loss is {loss}, training stops{where}")
         self.model.stop_training = True

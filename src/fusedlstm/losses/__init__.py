@@ -52,7 +52,7 @@ from fusedlstm.losses.regression import (
     mean_squared_logarithmic_error,
     poisson,
 )
-from fusedlstm.utils.custom_objects import class_name, find_custom
+from fusedlstm.utils.custom_objects import class_name, find_custom, find_function, function_from, is_function_config
 
 __all__ = [
     "CTC",
@@ -145,8 +145,8 @@ def get(identifier: Any) -> Loss | None:
     ----------
     identifier : str, Loss, type, function, dict or None
         A name ("mse", "mean_squared_error" or "MeanSquaredError"), a loss, its class, one of this module's functions,
-        a function of your own that returns values and gradient (`FunctionLoss`), or what `serialize` gave. A class of
-        your own is found by its name if it is registered or in a `custom_object_scope`. None gives None.
+        a function of your own that returns values and gradient (`FunctionLoss`), or what `serialize` gave. A class or
+        function of your own is found by its name if it is registered or in a `custom_object_scope`. None gives None.
 
     Returns
     -------
@@ -162,9 +162,13 @@ def get(identifier: Any) -> Loss | None:
     if identifier is None or isinstance(identifier, Loss):
         return identifier
     if isinstance(identifier, str):
-        return _class(identifier)()
+        function = find_function(identifier)
+        return FunctionLoss(function) if function is not None else _class(identifier)()
+    if is_function_config(identifier):
+        return get(function_from(identifier))
     if isinstance(identifier, dict):
-        return _class(identifier.get("class_name")).from_config(dict(identifier.get("config") or {}))
+        cls = FunctionLoss if identifier.get("class_name") == "FunctionLoss" else _class(identifier.get("class_name"))
+        return cls.from_config(dict(identifier.get("config") or {}))
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
     if is_function(identifier):

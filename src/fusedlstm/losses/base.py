@@ -278,7 +278,8 @@ class ElementwiseLoss(Loss):
         def backward(d_values: Any) -> Array:
             return derivative() * at(d_values * share, axis)
 
-        return np.add.reduce(losses, axis=axis) * share, backward
+        single = axis == -1 and losses.shape[-1] == 1  # nothing to add up, as in most regressions
+        return (losses[..., 0] if single else np.add.reduce(losses, axis=axis)) * share, backward
 
 
 class PlainLoss(ElementwiseLoss):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.losses.base import Array, Backward, Loss
+from fusedlstm.utils.custom_objects import function_config, function_from
 
 
 class FunctionLoss(Loss):
@@ -57,6 +58,21 @@ class FunctionLoss(Loss):
         return values, backward
 
     def get_config(self) -> dict[str, Any]:
-        raise TypeError(
-            f"loss '{self.name}': a function has no config; make a subclass of fusedlstm.losses.Loss to save it"
-        )
+        """As of any loss, with the function's name: it is found again by `custom_object_scope`.
+
+        Raises
+        ------
+        TypeError
+            If it is a lambda, or an object that can be called.
+        """
+        try:
+            return {**super().get_config(), "function": function_config(self.function)}
+        except TypeError as error:
+            raise TypeError(
+                f"loss '{self.name}': {error}; define it with a name, or make a subclass of fusedlstm.losses.Loss, to "
+                "save it"
+            ) from None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FunctionLoss:
+        return cls(**{**config, "function": function_from(config["function"])})

@@ -78,7 +78,14 @@ from fusedlstm.metrics.regression import (
     R2Score,
     RootMeanSquaredError,
 )
-from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
+from fusedlstm.utils.custom_objects import (
+    class_name,
+    custom_object_scope,
+    find_custom,
+    find_function,
+    function_from,
+    is_function_config,
+)
 
 _BY_CLASS: tuple[type[Metric], ...] = (
     AUC,
@@ -205,6 +212,9 @@ def get(
     if isinstance(identifier, Metric):
         return identifier
     if isinstance(identifier, str):
+        function = find_function(identifier)
+        if function is not None:
+            return MeanMetricWrapper(function)
         if identifier.lower() in ("accuracy", "acc"):
             return _accuracy(identifier, y_true_shape, y_pred_shape)
         cls = _find(identifier)
@@ -213,6 +223,8 @@ def get(
         metric = _made(cls)
         metric.name = identifier
         return metric
+    if is_function_config(identifier):
+        return get(function_from(identifier))
     if isinstance(identifier, dict):
         name = identifier.get("class_name")
         cls = _find(name)

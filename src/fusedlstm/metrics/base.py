@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fusedlstm import initializers, losses
 from fusedlstm.losses.base import spread
+from fusedlstm.utils.custom_objects import find_function, function_from, is_function_config
 
 Array = NDArray[Any]
 
@@ -311,6 +312,25 @@ class MeanMetricWrapper(Mean):
     def get_config(self) -> dict[str, Any]:
         """As of any metric; the function stands in it as it is, so only a program that has it can use this."""
         return {**super().get_config(), "fn": self._fn, **self._kwargs}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MeanMetricWrapper:
+        """The metric that `get_config` described; from a file the function's name has come."""
+        fn = config.get("fn")
+        if isinstance(fn, str) or is_function_config(fn):
+            config = {**config, "fn": _function(fn)}
+        return cls(**config)
+
+
+def _function(config: Any) -> Any:
+    """A function of one's own, or of this package, by its name."""
+    from fusedlstm import metrics
+
+    name, module = (config, "fusedlstm") if isinstance(config, str) else (config["config"], config.get("module"))
+    found = find_function(name)
+    if found is None and str(module).partition(".")[0] == "fusedlstm" and name in metrics.__all__:
+        found = getattr(metrics, name)
+    return function_from({"config": name}) if found is None else found
 
 
 class ElementMean(Mean):

@@ -31,7 +31,16 @@ def write(file: IO[bytes], texts: Mapping[str, Any], members: Mapping[str, bytes
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"expected plain values in a config, got {value!r}")
+    raise NotPlainError(f"expected plain values in a config, got {value!r}")
+
+
+class NotPlainError(TypeError):
+    """A value has no form in JSON."""
+
+
+def check_plain(value: Any) -> None:
+    """A NotPlainError if the value cannot be written."""
+    json.dumps(value, default=_plain)
 
 
 class Reader:

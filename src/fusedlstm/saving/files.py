@@ -64,9 +64,9 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left of files that they were writing; no other may be writing there."""
-    for path in folder.glob(f"{PREFIX}*"):
+def remove_unfinished(folder: Path, suffix: str) -> None:
+    """Remove what killed processes left of files with this suffix; no other may be writing such a one there."""
+    for path in folder.glob(f"{PREFIX}*{suffix}"):
         path.unlink(missing_ok=True)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from fusedlstm import layers
+from fusedlstm import layers, losses, metrics
 from fusedlstm.saving.errors import FileError
 from fusedlstm.saving.keras_graph import graph_from_keras, graph_to_keras
+from fusedlstm.utils.custom_objects import is_function_config
 
 #: What Keras's layers have besides, and the values at which it makes no difference.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -23,6 +24,8 @@ _OWN = frozenset(
      "projection", "zoneout_h", "zoneout_c"]
 )  # fmt: skip
 _NOT_IN_KERAS = frozenset(["MUT1", "MUT2", "MUT3"])
+_KERAS_FUNCTIONS = frozenset(name for name in (*losses.__all__, *metrics.__all__) if name.islower())
+_FUNCTION = "function"
 _KINDS = ("initializer", "regularizer", "constraint")
 
 
@@ -106,7 +109,10 @@ def _compile_to_keras(config: dict[str, Any]) -> dict[str, Any]:
             return value
         if "class_name" not in value:
             return {key: placed(item, module) for key, item in value.items()}
-        inner = {k: placed(v, "keras.optimizers.schedules") if k == "learning_rate" else v
+        if is_function_config(value):
+            module = "builtins" if str(value["module"]).startswith("fusedlstm.") else value["module"]
+            return {**value, "module": module, "registered_name": _FUNCTION}
+        inner = {k: placed(v, "keras.optimizers.schedules") if k == "learning_rate" or is_function_config(v) else v
                  for k, v in value["config"].items()}  # fmt: skip
         return {"module": module, "class_name": value["class_name"], "config": inner, "registered_name": None}
 
@@ -128,7 +134,7 @@ def from_keras(entry: dict[str, Any]) -> dict[str, Any]:
     made = _layer_from_keras(entry)
     compiled = entry.get("compile_config")
     if compiled is not None:
-        made["compile_config"] = _plain(compiled)
+        made["compile_config"] = _plain(compiled, True)
         for part in ("optimizer", "loss", "metrics", "weighted_metrics"):
             _drop_empty(made["compile_config"].get(part))
     return made
@@ -191,24 +197,30 @@ def _is_layer(key: str, value: Any) -> bool:
     return key in ("layer", "backward_layer", "cell", "cells") and isinstance(value, dict) and "class_name" in value
 
 
-def _plain(value: Any) -> Any:
-    """Keras's objects as {"class_name", "config"}; a dtype policy as the dtype's name."""
+def _plain(value: Any, compiling: bool = False) -> Any:
+    """Keras's objects as {"class_name", "config"}; a dtype policy as the dtype's name.
+
+    Functions as their names; with `compiling` those that are not Keras's stay what `function_config` gives.
+    """
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, compiling) for item in value]
     if not isinstance(value, dict):
         return value
     name = value.get("class_name")
     if name == "DTypePolicy":
         return value["config"]["name"]
     if name == "__tuple__":
-        return [_plain(item) for item in value.get("items", ())]
+        return [_plain(item, compiling) for item in value.get("items", ())]
     if name == "__lambda__":
         raise FileError("the file holds code (a lambda), which is never run: define it by name, in custom_objects")
-    if name == "function":
-        return value.get("config")
+    if is_function_config(value):
+        called, module = value.get("config"), str(value.get("module"))
+        # Keras writes "builtins" for its own and all others, and knows its own by their names, too.
+        keras = called in _KERAS_FUNCTIONS if module == "builtins" else module.partition(".")[0] == "keras"
+        return {"class_name": name, "module": module, "config": called} if compiling and not keras else called
     if name is not None and "config" in value:
-        return {"class_name": _class_of(value), "config": _plain(value["config"])}
-    return {key: _plain(item) for key, item in value.items()}
+        return {"class_name": _class_of(value), "config": _plain(value["config"], compiling)}
+    return {key: _plain(item, compiling) for key, item in value.items()}
 
 
 def _drop_empty(value: Any) -> None:

@@ -106,8 +106,8 @@ def load_model(
     Parameters
     ----------
     filepath : str or Path
-    custom_objects : dict of str to class, optional
-        Own layers and models by the names of their classes.
+    custom_objects : dict of str to class or function, optional
+        Own layers and models by the names of their classes, functions that are losses or metrics by theirs.
     compile : bool
         Whether to compile it as it was, with the optimizer's state.
     safe_mode : bool
@@ -120,7 +120,7 @@ def load_model(
     Raises
     ------
     FileError
-        A ValueError: if the file is damaged, of another kind, or has layers that are not known.
+        A ValueError: if the file is damaged, of another kind, or has layers, losses or metrics that are not known.
     OSError
         If it cannot be read.
     """

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.utils.splitting import time_series_folds
+from fusedlstm.utils.time_series import TimeseriesDataset
 
 
 def arguments_of_folds(
@@ -19,7 +20,8 @@ def arguments_of_folds(
     ----------
     owner : str
     cross_validation : int, iterable of (train, validation), or object with ``split(x)``
-        A number of folds is cut by `time_series_folds`; else the rows of each part, as slices or indices.
+        A number of folds is cut by `time_series_folds`, of a `TimeseriesDataset` with its overlap as the gap; else the
+        rows of each part, as slices or indices.
     args, kwargs
         Of the whole data: x, y and sample_weight.
 
@@ -40,7 +42,9 @@ def arguments_of_folds(
     if len(set(rows.values())) > 1:
         raise ValueError(f"{owner}: expected x, y and sample_weight of equal length, got {rows}")
     folds = []
-    for train, validation in _folds(owner, cross_validation, rows["x"]):
+    # Windows that share steps are not on both sides.
+    gap = data["x"].overlap if isinstance(data["x"], TimeseriesDataset) else 0
+    for train, validation in _folds(owner, cross_validation, rows["x"], gap):
         parts = {name: take(train) for name, (_, take) in takers.items()}
         held_out = [take(validation) for _, take in takers.values()]
         if "sample_weight" in takers and "y" not in takers:
@@ -75,9 +79,9 @@ def check_cross_validation(owner: str, value: Any) -> Any:
     return pairs
 
 
-def _folds(owner: str, cross_validation: Any, rows: int) -> Any:
+def _folds(owner: str, cross_validation: Any, rows: int, gap: int) -> Any:
     if isinstance(cross_validation, int):
-        return time_series_folds(rows, cross_validation)
+        return time_series_folds(rows, cross_validation, gap)
     if hasattr(cross_validation, "split"):
         return cross_validation.split(np.empty((rows, 1)))
     return cross_validation

@@ -83,6 +83,11 @@ class Goal:
             if objective.name not in logs:
                 hint = ": pass validation_data to search()" if objective.name.startswith("val_") else ""
                 raise FatalError(f"there is no objective {objective.name!r} in: {', '.join(logs) or 'nothing'}{hint}")
+            if np.ndim(logs[objective.name]):
+                raise FatalError(
+                    f"objective {objective.name!r} has {np.size(logs[objective.name])} values: give the metric an "
+                    "average, or name another objective"
+                )
         if len(self.objectives) == 1:
             return float(logs[self.name])
         return float(sum(logs[o.name] if o.direction == "min" else -logs[o.name] for o in self.objectives))
@@ -104,7 +109,7 @@ class Goal:
         if isinstance(result, int | float | np.number) and not isinstance(result, bool):
             return [Run(float(result), {self.name: float(result)}, None)]
         if isinstance(result, Mapping):
-            return [Run(self.value(result), {name: float(value) for name, value in result.items()}, None)]
+            return [Run(self.value(result), numbers(result), None)]
         if isinstance(getattr(result, "history", None), Mapping):
             return [self._best_epoch(result.history)]
         raise FatalError(
@@ -124,12 +129,18 @@ class Goal:
         for epoch, row in enumerate(rows):
             if self.better(self.value(row), self.value(rows[best])):
                 best = epoch
-        logs = {name: float(value) for name, value in rows[best].items() if _is_number(value)}
         every = epochs == max(len(values) for values in history.values())
-        return Run(self.value(rows[best]), logs, best + 1 if every else None)
+        return Run(self.value(rows[best]), numbers(rows[best]), best + 1 if every else None)
+
+
+def numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the logs that are one number: a metric may have one for each class."""
+    return {name: float(value) for name, value in logs.items() if _is_number(value)}
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 

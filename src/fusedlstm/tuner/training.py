@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.callbacks import Callback
+from fusedlstm.random import is_resumable
 from fusedlstm.tuner.hypermodel import build
 from fusedlstm.tuner.objective import Run
 from fusedlstm.tuner.trial import Trial
@@ -15,6 +17,21 @@ from fusedlstm.tuner.watching import BestEpoch
 
 if TYPE_CHECKING:
     from fusedlstm.tuner.tuner import Tuner
+
+
+@contextlib.contextmanager
+def kept(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Data that draw what they give, such as shuffled windows, draw afterwards what they would have drawn before.
+
+    Every execution so has the same passes, in whichever process and after however many others.
+    """
+    given = [*args, *(value for name, value in kwargs.items() if name != "callbacks")]
+    states = [(value, value.get_state()) for value in given if is_resumable(value)]
+    try:
+        yield
+    finally:
+        for value, state in states:
+            value.set_state(state)
 
 
 def train(

@@ -16,6 +16,7 @@ from fusedlstm.tuner.folds import arguments_of_folds, check_cross_validation
 from fusedlstm.tuner.hyperparameters import GuidedHyperParameters, HyperParameters
 from fusedlstm.tuner.kinds import Condition, Fixed, HyperParameter
 from fusedlstm.tuner.objective import Run, as_goal
+from fusedlstm.tuner.training import kept
 from fusedlstm.tuner.trial import Trial
 
 
@@ -275,10 +276,12 @@ class Tuner:
         *args, **kwargs
             What ``model.fit`` is called with. A keyword argument that is a function is called with the trial's
             `HyperParameters`: ``batch_size=lambda hp: hp.Int("batch_size", 16, 64, step=16)`` tunes the batch size.
-            Callbacks are copied for each execution. ``verbose=0`` silences the tuner too.
+            Callbacks are copied for each execution, and shuffled datasets start over. ``verbose=0`` silences the tuner
+            too.
         cross_validation : int, iterable or object with ``split``, optional
-            Judge by the mean over folds in place of validation data: so many of `utils.time_series_folds`, pairs of
-            rows to train on and to validate on, or what scikit-learn has. The weights of the last fold are kept.
+            Judge by the mean over folds in place of validation data: so many of `utils.time_series_folds`
+            (of windows with a gap of their `overlap`), pairs of rows to train on and to validate on, or what
+            scikit-learn has. The weights of the last fold are kept.
         n_jobs : int
             Processes that run trials at the same time, each on its share of the threads. They start as
             `multiprocessing` does by default; where that is not by a fork, the hypermodel and the data have to be
@@ -287,7 +290,7 @@ class Tuner:
         Raises
         ------
         RuntimeError
-            If too many trials in a row have failed.
+            If too many trials in a row have failed, or some have and none has completed.
         FatalError
             If the search cannot work, such as for an objective that is not in the logs.
         """
@@ -298,16 +301,18 @@ class Tuner:
         kwargs = self._fit_arguments(kwargs)
         if cross_validation is not None:
             cross_validation = check_cross_validation(self.label, cross_validation)
-            arguments_of_folds(self.label, cross_validation, args, kwargs)
+            with kept(args, kwargs):
+                arguments_of_folds(self.label, cross_validation, args, kwargs)
             kwargs["cross_validation"] = cross_validation
-        if n_jobs == 1:
-            from fusedlstm.tuner.work import work
+        from fusedlstm.tuner.work import check_any_completed, work
 
+        if n_jobs == 1:
             work(self, args, kwargs, shown)
         else:
             from fusedlstm.tuner.parallel import work_in_processes
 
             work_in_processes(self, n_jobs, args, kwargs, shown)
+        check_any_completed(self)
 
     def run_trial(self, trial: Trial, *args: Any, cross_validation: Any = None, **kwargs: Any) -> Any:
         """Train the models of a trial.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fusedlstm.callbacks import Callback
-from fusedlstm.tuner.objective import Goal, Run
+from fusedlstm.tuner.objective import Goal, Run, numbers
 
 
 class BestEpoch(Callback):
@@ -36,7 +36,7 @@ class BestEpoch(Callback):
         value = self._goal.value(logs)
         if self._goal.better(value, None if self._run is None else self._run.score):
             self._weights = self.model.get_weights()
-            self._run = Run(value, {name: float(v) for name, v in logs.items() if name != "learning_rate"}, epoch + 1)
+            self._run = Run(value, numbers({k: v for k, v in logs.items() if k != "learning_rate"}), epoch + 1)
         if self._report is None or self._run is None or math.isnan(self._run.score):
             return
         stop = self._report(epoch + 1, self._run.score)

@@ -18,6 +18,7 @@ from fusedlstm.tuner import owners, results
 from fusedlstm.tuner.errors import FailedTrialError, FatalError
 from fusedlstm.tuner.objective import Run, mean
 from fusedlstm.tuner.studies import FrozenTrial, TrialHyperParameters, TrialState, optuna, quiet, seed_of
+from fusedlstm.tuner.training import kept, train
 from fusedlstm.tuner.trial import Trial
 from fusedlstm.tuner.watching import leave_with_parent
 
@@ -139,7 +140,8 @@ def _run(tuner: Tuner, taken: optuna.Trial, args: tuple[Any, ...], kwargs: dict[
     for attempt in range(tuner.max_retries + 1):
         trial._attempt, trial._best = attempt, None
         try:
-            runs = tuner.goal.judge(tuner.run_trial(trial, *args, **kwargs))
+            with kept(args, kwargs):
+                runs = tuner.goal.judge(tuner.run_trial(trial, *args, **kwargs))
             trial.scores = [run.score for run in runs]
             if not all(map(math.isfinite, trial.scores)):
                 raise ValueError(f"{tuner.goal.name} is {trial.scores if len(runs) > 1 else trial.scores[0]}")
@@ -204,6 +206,17 @@ def _check_failures(tuner: Tuner, cause: Exception | None) -> None:
         ) from cause
 
 
+def check_any_completed(tuner: Tuner) -> None:
+    """RuntimeError if trials have failed, and none has completed or may do so yet."""
+    ended = results.trials(tuner.study)
+    failed = [trial for trial in ended if trial.status == "FAILED"]
+    if failed and all(trial.status in ("FAILED", "PRUNED") for trial in ended):
+        raise RuntimeError(
+            f"{tuner.label}: none of {len(ended)} trials has completed, {len(failed)} have failed, the last one "
+            f"by:\n{failed[-1].message}"
+        )
+
+
 @contextlib.contextmanager
 def seeded(*parts: int) -> Iterator[None]:
     """Everything that is drawn inside depends on these numbers alone; what is drawn afterwards, on what was before."""
@@ -223,13 +236,11 @@ def execute(tuner: Tuner, trial: Trial, folds: list[Any]) -> list[Run]:
 
     Of several folds it is the last, which has learned from the most data.
     """
-    from fusedlstm.tuner.training import train
-
     runs: list[Run] = []
     for execution in range(tuner.executions_per_trial):
         for fold, (args, kwargs) in enumerate(folds):
             first = not runs and trial._attempt == 0
-            with seeded(tuner.seed, trial.number, trial._attempt, execution, fold):
+            with seeded(tuner.seed, trial.number, trial._attempt, execution, fold), kept(args, kwargs):
                 run, model = train(tuner, trial, args, kwargs, trial._report if first else None)
             runs.append(run)
             last = fold == len(folds) - 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusedlstm.random import generator
+from fusedlstm.random import generator, generator_state
 from fusedlstm.utils.arrays import pad_sequences
 
 Array = NDArray[Any]
@@ -44,7 +44,9 @@ class BucketedDataset:
         self._value, self._target_value, self._padding = value, target_value, padding
         self.samples = len(x)
         self._lengths = np.array([len(sequence) for sequence in x])
+        self._boundaries = boundaries
         self._buckets: list[Array] | None = None
+        self._drawn_from: Any = None  # the generator's state ahead of the batches
         if boundaries is not None:
             bucket = np.searchsorted(boundaries, self._lengths, side="right")
             order = np.argsort(bucket, kind="stable")
@@ -54,6 +56,8 @@ class BucketedDataset:
     def on_epoch_end(self) -> None:
         """Make the batches of the next pass: anew, if they are to be shuffled."""
         draw, size = self._generator, self.batch_size
+        if draw is not None:
+            self._drawn_from = generator_state(draw)
         if self._buckets is None:
             blurred = self._lengths * (1 if draw is None else draw.uniform(1 - _BLUR, 1 + _BLUR, self.samples))
             parts = [np.argsort(blurred, kind="stable")]
@@ -65,6 +69,19 @@ class BucketedDataset:
         if draw is not None:
             batches = [batches[k] for k in draw.permutation(len(batches))]
         self._batches = batches
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What this pass's batches are drawn from, and the next one's, as plain values; None if nothing is drawn."""
+        if self._generator is None:
+            return None
+        return {"pass": self._drawn_from, "next": generator_state(self._generator)}
+
+    def set_state(self, state: Mapping[str, Any] | None) -> None:
+        """Make the passes that were made after `get_state`."""
+        if self._generator is not None and state is not None:
+            self._generator.bit_generator.state = state["pass"]
+            self.on_epoch_end()
+            self._generator.bit_generator.state = state["next"]
 
     @property
     def padded_share(self) -> float:
@@ -93,6 +110,25 @@ class BucketedDataset:
         for number in range(len(self)):
             yield self[number]
         self.on_epoch_end()
+
+    def part(self, rows: Any) -> BucketedDataset:
+        """A dataset of these sequences: a slice, or their numbers."""
+        numbers = np.arange(self.samples)[rows]
+        y = [self._y[k] for k in numbers] if self._per_step else None if self._y is None else self._y[rows]
+        draw = self._generator and np.random.default_rng(self._generator.integers(1 << 63))
+        return BucketedDataset(
+            [self._x[k] for k in numbers],
+            y,
+            None if self._weight is None else self._weight[rows],
+            self._per_step,
+            self.batch_size,
+            self._boundaries,
+            draw,
+            self._value,
+            self._target_value,
+            self._padding,
+            self._drop,
+        )
 
     def _padded(self, sequences: list[Array], rows: Array, value: float) -> Array:
         chosen = [sequences[row] for row in rows]

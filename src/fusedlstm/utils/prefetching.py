@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fusedlstm.random import is_resumable
+
 _END = object()
 
 
@@ -19,6 +21,15 @@ class Prefetched:
 
     def __len__(self) -> int:
         return len(self.source)  # type: ignore[arg-type]
+
+    def get_state(self) -> Any:
+        """The source's, ahead of a pass or after it; None if it has none."""
+        return self.source.get_state() if is_resumable(self.source) else None  # type: ignore[attr-defined]
+
+    def set_state(self, state: Any) -> None:
+        """Give the source its state again."""
+        if is_resumable(self.source):
+            self.source.set_state(state)  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Any]:
         ready: queue.Queue[Any] = queue.Queue(self.depth)

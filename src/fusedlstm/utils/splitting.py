@@ -110,9 +110,9 @@ def split_dataset(
 
     Parameters
     ----------
-    dataset : array, list, tuple or dict of arrays, or `TimeseriesDataset`
-        Of as many rows each. An object of samples with ``__len__`` and ``__getitem__``, such as a
-        ``torch.utils.data.Dataset``, is read whole.
+    dataset : array, pandas frame or series, list, tuple or dict of these, `TimeseriesDataset` or `BucketedDataset`
+        Of as many rows each. Other tables are taken as arrays. An object of samples with ``__len__`` and
+        ``__getitem__``, such as a ``torch.utils.data.Dataset``, is read whole.
     left_size, right_size : int or float, optional
         Rows, or a share of them; the first rows and the last ones. One may be None: all that the other leaves.
     shuffle : bool
@@ -160,18 +160,18 @@ def _rows(dataset: Any) -> tuple[int, Any]:
     """How many rows there are, and a function from their indices, or a slice, to a dataset of these."""
     owner = "split_dataset"
     if isinstance(dataset, dict):
-        parts = {key: np.asarray(value) for key, value in dataset.items()}
+        parts = {key: _with_rows(value) for key, value in dataset.items()}
         n, _ = _same_length(list(parts.values()))
-        return n, lambda rows: {key: array[rows] for key, array in parts.items()}
+        return n, lambda rows: {key: _taken(array, rows) for key, array in parts.items()}
     if isinstance(dataset, list | tuple):
         if not all(hasattr(item, "__array__") for item in dataset):
             kind = type(dataset).__name__
             raise TypeError(f"{owner}: expected dataset to be a {kind} of arrays, got {dataset!r:.60}")
-        n, arrays = _same_length([np.asarray(item) for item in dataset])
-        return n, lambda rows: type(dataset)(array[rows] for array in arrays)
+        n, arrays = _same_length([_with_rows(item) for item in dataset])
+        return n, lambda rows: type(dataset)(_taken(array, rows) for array in arrays)
     if hasattr(dataset, "__array__"):
-        n, (array,) = _same_length([np.asarray(dataset)])
-        return n, lambda rows: array[rows]
+        n, (array,) = _same_length([_with_rows(dataset)])
+        return n, lambda rows: _taken(array, rows)
     if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
         samples = [dataset[k] for k in range(len(dataset))]
         if samples and isinstance(samples[0], list | tuple):
@@ -182,6 +182,15 @@ def _rows(dataset: Any) -> tuple[int, Any]:
         f"{owner}: expected dataset to be an array, a list, tuple or dict of arrays, or samples by number, got "
         f"{type(dataset).__name__}"
     )
+
+
+def _with_rows(value: Any) -> Any:
+    """A pandas frame or series as it is, anything else as an array."""
+    return value if hasattr(value, "iloc") else np.asarray(value)
+
+
+def _taken(value: Any, rows: Any) -> Any:
+    return value.iloc[rows] if hasattr(value, "iloc") else value[rows]
 
 
 def _same_length(arrays: list[Any]) -> tuple[int, list[Any]]:

@@ -6,14 +6,14 @@ stored twice; shuffled ones copy their own windows and no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from fusedlstm.random import generator
+from fusedlstm.random import generator, generator_state
 from fusedlstm.tables import real_array
 from fusedlstm.utils.numbers import integer
 
@@ -65,12 +65,27 @@ class TimeseriesDataset:
         self.samples = len(windows)
         self._generator = shuffle
         self._order: Array | None = None
+        self._drawn_from: Any = None  # the generator's state ahead of the order
         self.on_epoch_end()
 
     def on_epoch_end(self) -> None:
         """Draw the order of the next pass, if it is to be shuffled."""
         if self._generator is not None:
+            self._drawn_from = generator_state(self._generator)
             self._order = self._generator.permutation(self.samples)
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What this pass's windows are drawn from, and the next one's, as plain values; None if nothing is drawn."""
+        if self._generator is None:
+            return None
+        return {"pass": self._drawn_from, "next": generator_state(self._generator)}
+
+    def set_state(self, state: Mapping[str, Any] | None) -> None:
+        """Make the passes that were made after `get_state`."""
+        if self._generator is not None and state is not None:
+            self._generator.bit_generator.state = state["pass"]
+            self.on_epoch_end()
+            self._generator.bit_generator.state = state["next"]
 
     def __len__(self) -> int:
         return self.samples if self.batch_size is None else -(-self.samples // self.batch_size)
@@ -258,6 +273,15 @@ class TimeseriesGenerator:
         self._generator = generator()
         windows = _windows(self.data, self.length)[:, :: self.sampling_rate]
         self._windows = windows[:, ::-1] if self.reverse else windows
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What the next windows are drawn from, as plain values; None if they are not."""
+        return generator_state(self._generator) if self.shuffle else None
+
+    def set_state(self, state: Mapping[str, Any] | None) -> None:
+        """Draw what was drawn after `get_state`."""
+        if self.shuffle and state is not None:
+            self._generator.bit_generator.state = state
 
     def __len__(self) -> int:
         per_batch = self.batch_size * self.stride
