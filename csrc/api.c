@@ -174,8 +174,7 @@ static void plan(struct rnn_job *job, int threads) {
         return;
     }
     job->split_units = threads > 1 && (large || layer->batch < threads);
-    /* A meeting itself takes about 0.2 us, but a time slice of whatever else runs on the core of a member. */
-    if (job->split_units && (32 * work_of_step < per_meeting * threads || team_crowded())) threads = 1;
+    if (job->split_units && 8 * work_of_step < per_meeting * threads) threads = 1;
     job->threads = threads;
 }
 

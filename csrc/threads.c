@@ -40,9 +40,6 @@ static void yield(void) {
 static void nap(void) {
     Sleep(1);
 }
-static long long milliseconds(void) {
-    return (long long)GetTickCount64();
-}
 static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
     *t = CreateThread(NULL, 0, f, argument, 0, NULL);
     return *t != NULL;
@@ -77,11 +74,6 @@ static void yield(void) {
 static void nap(void) {
     nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
-static long long milliseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 static int start(thread_t *t, void *(*f)(void *), void *argument) {
     /* Signals are for the program's own threads: Python's Ctrl-C must not land here. */
     sigset_t all, old;
@@ -111,8 +103,7 @@ enum {
     MAX_THREADS = 1024,
     SPINS_BEFORE_SLEEP = 4000, /* 50 to 200 us: longer than the gap between two steps of a training loop's layers */
     SPINS_BEFORE_YIELD = 1000,
-    SPINS_BEFORE_NAP = 1200,
-    CROWDED_FOR = 100 /* milliseconds */
+    SPINS_BEFORE_NAP = 1200
 };
 
 struct team {
@@ -134,14 +125,6 @@ struct team {
 static struct team team = {.busy = ATOMIC_FLAG_INIT, .lock = LOCK_INIT, .wake = SIGNAL_INIT};
 
 enum { COUNT_BITS = 16, COUNT_MASK = (1 << COUNT_BITS) - 1 };
-
-/* Until when members are taken to have no core of their own, as something else runs on it. */
-static _Atomic long long crowded_until;
-
-int team_crowded(void) {
-    long long until = atomic_load_explicit(&crowded_until, memory_order_relaxed);
-    return until > 0 && milliseconds() < until;
-}
 
 /* One round of waiting for other members. One that is not here after thousands of rounds has no core to run on: it gets
  * this one. */
@@ -276,11 +259,7 @@ void team_barrier(struct member *member) {
         atomic_fetch_add_explicit(&m->passed, 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&m->passed, memory_order_acquire) == passed; spins++) {
-        if (spins == SPINS_BEFORE_YIELD)
-            atomic_store_explicit(&crowded_until, milliseconds() + CROWDED_FOR, memory_order_relaxed);
-        wait_a_little(spins);
-    }
+    for (int spins = 0; atomic_load_explicit(&m->passed, memory_order_acquire) == passed; spins++) wait_a_little(spins);
 }
 
 void team_divide(struct member *member, int jobs, work_function work, void *const *job, struct meeting *meetings) {

@@ -31,10 +31,6 @@ void team_divide(struct member *member, int jobs, work_function work, void *cons
 /* Waits until every member is here; what they wrote before is visible after. */
 void team_barrier(struct member *member);
 
-/* Whether a member was missed at a barrier within the last tenth of a second: it had no core to run on. Calls that would
- * meet at every step then do better alone. */
-int team_crowded(void);
-
 /* The number of threads for a call that asks for `requested`; 0: the default of fusedlstm.h. */
 int team_threads(int requested);
 

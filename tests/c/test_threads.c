@@ -379,23 +379,6 @@ static void check_quota(void) {
     CHECK(system(command) == 0, "%s", command);
 }
 
-/* Member 1 comes late to the barrier. */
-static void come_late(void *milliseconds, struct member *member) {
-    if (member->id == 1) nanosleep(&(struct timespec){.tv_nsec = *(const int *)milliseconds * 1000000L}, NULL);
-    team_barrier(member);
-}
-
-/* A member that is missed for long makes calls that meet at every step go alone for a while. */
-static void check_crowded(void) {
-    int late = 50;
-    nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
-    CHECK(!team_crowded(), "crowded without a reason");
-    team_run(2, come_late, &late);
-    CHECK(team_crowded(), "not crowded after a member came %d ms late", late);
-    nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
-    CHECK(!team_crowded(), "still crowded after 150 ms");
-}
-
 int main(int count, char **arguments) {
     if (count > 1) repeats = atoi(arguments[1]); /* fewer for emulators and sanitizers */
     const int alone = count <= 2;
@@ -420,7 +403,6 @@ int main(int count, char **arguments) {
     const int after_use = tasks();
     if (alone) CHECK(after_use == at_start + 7, "%d threads at the start, %d after calls with 8", at_start, after_use);
 #endif
-    check_crowded();
     check_repeats();
     struct shape shape = lstm_shape(26, 24, 40, FUSEDLSTM_FLOAT32, 3, RANDOM_MASK);
     problem_new(&expected, &shape, 1);
