@@ -35,7 +35,7 @@ QUICK = ["--turns=2", "--seconds=0.1"]  # within ten minutes on two cores
 FULL = ["--turns=5", "--seconds=0.5"]
 # With the most threads only: always, but for --full, and only there.
 ONCE = ["bench_import.py", "bench_memory.py"]
-ONCE_IF_QUICK = ["bench_options.py", "bench_programs.py"]
+ONCE_IF_QUICK = ["bench_options.py", "bench_programs.py", "bench_scaling.py"]
 ONLY_FULL = ["bench_deepbench.py"]
 
 # Measuring.
