@@ -305,3 +305,29 @@ def test_initializers(name):
     assert a.mean() == pytest.approx(b.mean(), abs=0.02)
     assert a.std() == pytest.approx(b.std(), rel=0.1, abs=1e-6)
     assert abs(a).max() == pytest.approx(abs(b).max(), rel=0.3)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="needs Keras on JAX for its gradients"
+)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("L1", {"l1": 0.03}),
+        ("L2", {"l2": 0.2}),
+        ("L1L2", {"l1": 0.02, "l2": 0.1}),
+        ("OrthogonalRegularizer", {"factor": 0.05, "mode": "rows"}),
+        ("OrthogonalRegularizer", {"factor": 0.05, "mode": "columns"}),
+    ],
+)
+def test_ten_steps_down_a_penalty(name, options) -> None:
+    import jax
+
+    own, theirs = getattr(regularizers, name)(**options), getattr(keras.regularizers, name)(**options)
+    w = np.random.default_rng(5).normal(size=(5, 3)).astype("float32")
+    start, other = w.copy(), w.copy()
+    for _ in range(10):
+        w = w - np.float32(0.5) * own.value_and_gradient(w)[1]
+        other = other - np.float32(0.5) * np.asarray(jax.grad(theirs)(other))
+    assert np.abs(w - start).max() > 1e-3
+    np.testing.assert_allclose(w, other, rtol=1e-5, atol=1e-6)
