@@ -307,9 +307,7 @@ def test_initializers(name):
     assert abs(a).max() == pytest.approx(abs(b).max(), rel=0.3)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="needs Keras on JAX for its gradients"
-)
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="needs Keras on JAX for its gradients")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
