@@ -22,7 +22,8 @@ int fusedlstm_set_num_threads(int threads) {
     return FUSEDLSTM_OK;
 }
 
-/* Each is woken for `per_thread` of the work at least. Counts of flops are whole numbers and are not divided here as floating-point numbers: that would raise the caller's exception flag for inexact results. */
+/* Each is woken for `per_thread` of the work at least. Counts of flops are whole numbers and are not divided here as
+ * floating-point numbers: that would raise the caller's exception flag for inexact results. */
 int threads_worth(int requested, double work, int64_t per_thread) {
     int threads = team_threads(requested > 0 ? requested : atomic_load(&threads_set));
     if (work < (double)(per_thread * threads)) threads = (int)((int64_t)work / per_thread);

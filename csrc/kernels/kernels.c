@@ -17,8 +17,9 @@
 
 /* Each block builds on the ones before. */
 #include "activations.inc"
-#include "ctc.inc"
 #include "gemm.inc"
+
+#include "ctc.inc"
 #include "optimizers.inc"
 
 #include "recurrent_layout.inc"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fusedlstm.utils.names import snake_case
 
 Array = NDArray[Any]
 Backward = Callable[[Any], Array]
@@ -42,8 +43,7 @@ class Loss(ABC):
         if dtype is not None and dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"{type(self).__name__}: expected dtype 'float32', 'float64' or None, got {dtype!r}")
         self.dtype = None if dtype is None else np.dtype(dtype).name
-        between = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
-        self.name = name or re.sub(between, "_", type(self).__name__).lower()
+        self.name = name or snake_case(type(self).__name__)
 
     @abstractmethod
     def forward(self, y_true: Array, y_pred: Array) -> tuple[Array, Backward]:

@@ -37,7 +37,7 @@ from fusedlstm.metrics.accuracy import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
-from fusedlstm.metrics.base import LossMetric, Mean, MeanMetricWrapper, Metric, Sum, snake_case
+from fusedlstm.metrics.base import LossMetric, Mean, MeanMetricWrapper, Metric, Sum
 from fusedlstm.metrics.confusion import (
     FalseNegatives,
     FalsePositives,
@@ -86,6 +86,7 @@ from fusedlstm.utils.custom_objects import (
     function_from,
     is_function_config,
 )
+from fusedlstm.utils.names import snake_case
 
 _BY_CLASS: tuple[type[Metric], ...] = (
     AUC,

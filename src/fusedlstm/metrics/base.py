@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fusedlstm import initializers, losses
 from fusedlstm.losses.base import spread
 from fusedlstm.utils.custom_objects import find_function, function_from, is_function_config
+from fusedlstm.utils.names import snake_case
 
 Array = NDArray[Any]
 
@@ -153,11 +153,6 @@ class Metric(ABC):
 def plain(result: Any) -> Any:
     """What `Metric.result` gave, as a float where it is one number."""
     return np.asarray(result) if np.ndim(result) else float(result)
-
-
-def snake_case(name: str) -> str:
-    """``"MeanSquaredError"`` as ``"mean_squared_error"``, ``"F1Score"`` as ``"f1_score"``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _numbers(owner: str, name: str, value: ArrayLike) -> Array:
