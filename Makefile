@@ -1,4 +1,5 @@
-# make demo · make test · make lint · make bench, and for C: make c-test · make sanitize · make aarch64
+# make demo · make test · make lint · make bench, for C: make c-test · make sanitize · make aarch64, for CUDA: make
+# test-cuda (in the simulator, or on a GPU with SIMULATOR=0) · make cuda-kernels (compiles them, without a GPU)
 # Needs Python 3.11 or newer, make and a C compiler; everything else comes from PyPI into .venv.
 # PYTHON=python3.13 chooses the interpreter, ARGS="-k lstm" goes on to pytest, ISA="v3" limits `make test` to those.
 
@@ -7,6 +8,7 @@ VENV ?= .venv
 PEERS_VENV ?= .venv-peers
 ARGS ?=
 ISA ?= all
+SIMULATOR ?= 1
 
 python = $(abspath $(VENV))/bin/python
 peers_python = $(abspath $(PEERS_VENV))/bin/python
@@ -16,11 +18,11 @@ build_inputs = pyproject.toml CMakeLists.txt $(wildcard cmake/*) csrc/cffi_build
                $(wildcard csrc/*.c csrc/*.h csrc/include/*.h csrc/kernels/*)
 c_sources = $(wildcard csrc/*.c csrc/*.h csrc/include/*.h csrc/kernels/* tests/c/*.c tests/c/*.h benchmarks/*.c)
 
-.PHONY: help demo test lint format bench bench-full test-peers c-test sanitize aarch64 wheel clean
+.PHONY: help demo test lint format bench bench-full test-peers test-cuda cuda-kernels c-test sanitize aarch64 wheel clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '1,3s/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,4s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed
 	$(python) examples/sunspots.py
@@ -48,6 +50,12 @@ format: $(VENV)/.dev
 
 test-peers: $(PEERS_VENV)/.installed
 	$(peers_python) -m pytest tests/peers $(ARGS)
+
+test-cuda: $(VENV)/.test
+	NUMBA_ENABLE_CUDASIM=$(SIMULATOR) $(python) -m pytest -m cuda $(ARGS)
+
+cuda-kernels: $(VENV)/.cuda
+	$(python) tools/cuda_kernels.py $(ARGS)
 
 c-test: $(VENV)/.cmake
 	PATH="$(abspath $(VENV))/bin:$$PATH" .ci/c-test build/c
@@ -81,6 +89,10 @@ $(VENV)/.installed: $(VENV)/.created $(build_inputs)
 
 $(VENV)/.test: $(VENV)/.installed
 	@$(python) $(pip_install) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.cuda: $(VENV)/.test
+	@$(python) $(pip_install) --editable '.[cuda]'
 	@touch $@
 
 $(VENV)/.cmake: $(VENV)/.created

@@ -79,6 +79,52 @@ def test_kernels_are_those_that_gates_may_have():
     assert all(activations.get(name).kernel == name for name in kernels)
 
 
+def exact_of(name, x):
+    """The activation in the widest type there is; its input is in float64 at most."""
+    x = x.astype(np.longdouble)
+    small = np.exp(-np.abs(x))
+    return {
+        "tanh": np.tanh(x),
+        "sigmoid": np.where(x > 0, 1, small) / (1 + small),
+        "softsign": x / (1 + np.abs(x)),
+        "elu": np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        "softplus": np.maximum(x, 0) + np.log1p(small),
+        "exp": np.exp(x),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softsign", "elu", "softplus", "exp"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_round_to_the_last_places(kernels, name, dtype):
+    rng = np.random.default_rng(5)
+    x = np.concatenate([rng.normal(size=20001) * scale for scale in (1e-3, 1, 10)]).astype(dtype)
+    y, exact = kernels.activation_forward(x, name), exact_of(name, x)
+    assert y.dtype == dtype
+    assert (np.abs(y - exact) / np.spacing(np.abs(exact).astype(dtype))).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "softplus"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_keep_nan_and_saturate(kernels, name, dtype):
+    """In every place of a vector, and behind the last whole one."""
+    for place in (0, 5, 32, 36):
+        x = np.full(37, 0.5, dtype)
+        x[place] = np.nan
+        y = kernels.activation_forward(x, name)
+        assert np.isnan(y[place])
+        assert np.isfinite(np.delete(y, place)).all()
+        d_x = kernels.activation_backward(y, np.ones_like(y), name)
+        assert np.isfinite(np.delete(d_x, place)).all()
+    x = np.array([-np.inf, -1e4, 1e4, np.inf], dtype)
+    y = kernels.activation_forward(x, name)
+    low, high = {"linear": x[:2], "relu": 0, "hard_sigmoid": 0, "sigmoid": 0, "softplus": 0}.get(name, -1), {
+        "sigmoid": 1, "tanh": 1, "hard_sigmoid": 1
+    }.get(name, x[2:])  # fmt: skip
+    if name != "softsign":
+        np.testing.assert_allclose(y[:2], low, atol=1e-37)
+        np.testing.assert_array_equal(y[2:], high)
+
+
 def test_names():
     assert activations.get(None) is activations.linear
     assert activations.get("swish") is activations.silu is activations.get("silu")

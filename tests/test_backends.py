@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 import pytest
+from backend_case import load_backend
 from recurrent_case import GATE_COUNT, GATES, Case, assert_close
 
 from fusedlstm import backends
@@ -31,15 +32,16 @@ CELLS = [
 ]
 
 
-@pytest.fixture(params=[f"c-{isa}" for isa in ISAS])
-def backend(request):
+@pytest.fixture
+def backend(kernels):
     """Each backend in turn, with each of its instruction sets."""
-    before = c.get_isa()
-    isa = request.param.removeprefix("c-")
-    c.set_isa(isa)
-    assert c.get_isa() == isa
-    yield c
-    c.set_isa(before)
+    return kernels
+
+
+def lanes(backend, dtype):
+    """How many numbers a vector of the backend's has; where it does not tell, as many as any."""
+    isa = backend.get_isa() if hasattr(backend, "get_isa") else "v4"
+    return {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[isa] // dtype.itemsize
 
 
 @pytest.fixture(params=["float32", "float64"])
@@ -50,16 +52,15 @@ def dtype(request):
 def test_every_backend_has_the_reference_signatures():
     for name in backends.KERNELS:
         expected = inspect.signature(getattr(reference, name))
-        for path in backends.BACKENDS.values():
-            module = __import__(path, fromlist=[name])
-            assert inspect.signature(getattr(module, name)) == expected, f"{path}.{name}"
+        for backend in backends.BACKENDS:
+            module = load_backend(backend)
+            assert inspect.signature(getattr(module, name)) == expected, f"{backend}: {name}"
             assert isinstance(module.generation, int)
 
 
 def test_lanes_are_straddled(backend, dtype, rng):
     """Every number of units, and of inputs, from 1 to two vectors and one."""
-    lanes = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[backend.get_isa()] // dtype.itemsize
-    for size in range(1, 2 * lanes + 2):
+    for size in range(1, 2 * lanes(backend, dtype) + 2):
         Case(rng, dtype, 2, 3, size, 3, return_sequences=True).compare(backend)
         Case(rng, dtype, 3, 2, 2, size, return_sequences=True).compare(backend)
 
@@ -180,8 +181,8 @@ def test_activations_of_gru_and_simple_rnn(backend, dtype, rng, activation):
 
 
 def test_units_of_gru_and_simple_rnn_straddle_the_lanes(backend, dtype, rng):
-    lanes = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[backend.get_isa()] // dtype.itemsize
-    for size in [*range(1, 2 * lanes + 2), 4 * lanes - 1, 4 * lanes, 4 * lanes + 1]:
+    vector = lanes(backend, dtype)
+    for size in [*range(1, 2 * vector + 2), 4 * vector - 1, 4 * vector, 4 * vector + 1]:
         for options in (o for o in CELLS if o["cell"] != "lstm"):
             Case(rng, dtype, 3, 2, 2, size, return_sequences=True, **options).compare(backend)
 
@@ -277,18 +278,18 @@ def test_steps_one_by_one_equal_one_call_to_the_bit(backend, dtype, rng, options
 
 
 @pytest.mark.parametrize("options", CELLS)
-def test_any_number_of_threads_gives_the_same_bits(backend, dtype, rng, options):
+def test_any_number_of_threads_gives_the_same_bits(c_kernels, dtype, rng, options):
     """Shapes large enough to be shared out by rows, and by units."""
     for shape, mask in itertools.product([(40, 10, 20, 50), (2, 4, 60, 400), (1, 12, 8, 320)], [None, "random"]):
         case = Case(rng, dtype, *shape, mask=mask, return_sequences=True, **options)
         try:
             results = []
             for threads in (1, 2, 3, 4, 8):
-                backend.set_num_threads(threads)
-                assert backend.get_num_threads() == threads
-                results.append([a for a in itertools.chain(*case.run(backend, dtype)) if a is not None])
+                c_kernels.set_num_threads(threads)
+                assert c_kernels.get_num_threads() == threads
+                results.append([a for a in itertools.chain(*case.run(c_kernels, dtype)) if a is not None])
         finally:
-            backend.set_num_threads(0)
+            c_kernels.set_num_threads(0)
         for other in results[1:]:
             for a, b in zip(other, results[0], strict=True):
                 np.testing.assert_array_equal(a, b)
@@ -314,15 +315,16 @@ def test_calls_together_give_the_bits_of_single_calls(backend, dtype, rng):
     def backward(case, saved):
         return f"{case.cell}_backward", (saved, case.d_y, *case.d_states), {}
 
+    set_num_threads = getattr(backend, "set_num_threads", lambda threads: None)
     try:
         results = []
         for threads, count in itertools.product((1, 2, 3, 5), (1, 2, 3)):
-            backend.set_num_threads(threads)
+            set_num_threads(threads)
             outputs = backend.recurrent_together([forward(case) for case in cases[:count]])
             calls = [backward(case, y[-1]) for case, y in zip(cases, outputs, strict=False)]
             results.append((outputs, backend.recurrent_together(calls)))
     finally:
-        backend.set_num_threads(0)
+        set_num_threads(0)
     for outputs, gradients in results:
         for case, actual, d in zip(cases, outputs, gradients, strict=False):
             expected, exact_d = case.run(backend, dtype)
@@ -448,16 +450,16 @@ def test_matmul(backend, dtype, rng, sizes, layout):
     assert_close(backend.matmul(a, b, bias, out=out, accumulate=True), before + exact + bias, dtype, inner)
 
 
-def test_matmul_is_the_same_for_any_number_of_threads(backend, dtype, rng):
+def test_matmul_is_the_same_for_any_number_of_threads(c_kernels, dtype, rng):
     for rows, columns in ((200, 90), (2, 900)):
         a, b = rng.normal(size=(rows, 500)).astype(dtype), rng.normal(size=(500, columns)).astype(dtype)
         try:
             results = []
             for threads in (1, 2, 3, 8):
-                backend.set_num_threads(threads)
-                results.append(backend.matmul(a, b))
+                c_kernels.set_num_threads(threads)
+                results.append(c_kernels.matmul(a, b))
         finally:
-            backend.set_num_threads(0)
+            c_kernels.set_num_threads(0)
         for other in results[1:]:
             np.testing.assert_array_equal(other, results[0])
 
@@ -590,7 +592,9 @@ def test_bad_calls(backend, rng, number):
 
 
 def test_unknown_backend_and_instruction_set():
-    with pytest.raises(ValueError, match="unknown backend 'fortran': expected one of 'c', 'reference'"):
+    with pytest.raises(
+        ValueError, match="unknown backend 'fortran': expected one of 'c', 'cuda', 'numba', 'reference'"
+    ):
         backends.set_backend("fortran")
     before = c.get_isa()
     with pytest.raises(ValueError, match=r"set_isa: expected one of \["):

@@ -1131,9 +1131,9 @@ CALLS = [
     ),
     (
         "set_backend",
-        lambda: fusedlstm.set_backend("cuda"),
+        lambda: fusedlstm.set_backend("fortran"),
         ValueError,
-        "unknown backend 'cuda': expected one of 'c', 'reference'",
+        "unknown backend 'fortran': expected one of 'c', 'cuda', 'numba', 'reference'",
     ),
     (
         "set_random_seed",

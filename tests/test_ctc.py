@@ -6,19 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from backend_case import load_backend
 
-from fusedlstm import backends, layers, losses, models, set_num_threads, utils
+from fusedlstm import layers, losses, models, set_num_threads, utils
 from fusedlstm.backends import reference
-
-c = backends.load("c")
-
-
-@pytest.fixture(params=c.available_isas())
-def isa(request):
-    before = c.get_isa()
-    c.set_isa(request.param)
-    yield request.param
-    c.set_isa(before)
 
 
 def spells(path) -> tuple[int, ...]:
@@ -41,7 +32,7 @@ def problem(rng, batch=6, steps=9, classes=5, labels=3, dtype="float64"):
     return logits, rng.integers(1, classes, (batch, labels)), np.full(batch, labels), np.full(batch, steps)
 
 
-@pytest.mark.parametrize("backend", ["c", "reference"])
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
 def test_the_sum_over_all_spellings(backend, rng):
     logits = rng.normal(size=(1, 5, 3))
     found = by_enumeration(logits[0])
@@ -49,18 +40,18 @@ def test_the_sum_over_all_spellings(backend, rng):
     assert len(found) == 25  # of 0 to 5 labels, with blanks between equal ones
     for labels, probability in found.items():
         targets = np.array([labels], np.int64).reshape(1, -1)
-        values, _ = backends.load(backend).ctc_loss(logits, targets, np.array([len(labels)]), np.array([5]))
+        values, _ = load_backend(backend).ctc_loss(logits, targets, np.array([len(labels)]), np.array([5]))
         assert values[0] == pytest.approx(-np.log(probability), rel=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["c", "reference"])
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
 def test_gradients_are_finite_differences(backend, rng):
     logits, targets, target_lengths, input_lengths = problem(rng)
     targets[0] = [2, 2, 2]  # the same label again
     targets[1] = [1, 1, 4]
     targets[5] = [1, 2, 3]  # as many as steps
     target_lengths[2], target_lengths[3], input_lengths[4], input_lengths[5] = 0, 1, 6, 3
-    ctc_loss, eps = backends.load(backend).ctc_loss, 1e-6
+    ctc_loss, eps = load_backend(backend).ctc_loss, 1e-6
     values, gradient = ctc_loss(logits, targets, target_lengths, input_lengths)
     assert np.isfinite(values).all()
     for index in np.ndindex(logits.shape):
@@ -72,15 +63,15 @@ def test_gradients_are_finite_differences(backend, rng):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-12)])
-def test_every_width_of_classes_and_labels(isa, dtype, bound, rng):
+def test_every_width_of_classes_and_labels(kernels, dtype, bound, rng):
     """Classes and states around the widths of vectors, steps of 0 and 1, beside the reference in float64."""
     for classes, labels in [*((k, 3) for k in range(2, 36)), *((5, k) for k in range(20)), (1, 0)]:
         for steps in (0, 1, 2, 3 * labels):
             logits, targets, target_lengths, input_lengths = problem(rng, 3, steps, classes, labels, dtype)
             target_lengths[0], input_lengths[1] = labels // 2, steps // 2
             want, d_want = reference.ctc_loss(logits.astype("float64"), targets, target_lengths, input_lengths)
-            got, d_got = c.ctc_loss(logits, targets, target_lengths, input_lengths)
-            alone, none = c.ctc_loss(logits, targets, target_lengths, input_lengths, gradient=False)
+            got, d_got = kernels.ctc_loss(logits, targets, target_lengths, input_lengths)
+            alone, none = kernels.ctc_loss(logits, targets, target_lengths, input_lengths, gradient=False)
             assert none is None
             assert got.dtype == d_got.dtype == dtype
             np.testing.assert_array_equal(alone, got)
@@ -88,14 +79,14 @@ def test_every_width_of_classes_and_labels(isa, dtype, bound, rng):
             np.testing.assert_allclose(d_got, d_want, rtol=0, atol=bound)
 
 
-def test_threads_do_not_change_a_bit(isa, rng):
+def test_threads_do_not_change_a_bit(c_kernels, rng):
     logits, targets, target_lengths, input_lengths = problem(rng, 33, 60, 40, 12, "float32")
     input_lengths[:] = rng.integers(30, 61, 33)
     results = []
     try:
         for threads in (1, 2, 3, 16):
             set_num_threads(threads)
-            results.append(c.ctc_loss(logits, targets, target_lengths, input_lengths))
+            results.append(c_kernels.ctc_loss(logits, targets, target_lengths, input_lengths))
     finally:
         set_num_threads(0)
     for values, gradient in results[1:]:
@@ -104,21 +95,21 @@ def test_threads_do_not_change_a_bit(isa, rng):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-3), ("float64", 1e-10)])
-def test_long_rows_stay_exact(isa, dtype, bound, rng):
+def test_long_rows_stay_exact(kernels, dtype, bound, rng):
     logits, targets, target_lengths, input_lengths = problem(rng, 2, 1500, 30, 100, dtype)
     want, d_want = reference.ctc_loss(logits.astype("float64"), targets, target_lengths, input_lengths)
-    got, d_got = c.ctc_loss(logits, targets, target_lengths, input_lengths)
+    got, d_got = kernels.ctc_loss(logits, targets, target_lengths, input_lengths)
     np.testing.assert_allclose(got, want, rtol=1e-3 * bound)
     np.testing.assert_allclose(d_got, d_want, rtol=0, atol=bound)
     np.testing.assert_allclose(d_got.sum(axis=2), 0, atol=bound)  # the shares of the paths are 1 at every step
 
 
-@pytest.mark.parametrize("backend", ["c", "reference"])
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_a_row_cannot_spell_stays_in_it(backend, dtype, rng):
     logits, targets, target_lengths, input_lengths = problem(rng, 8, 5, 5, 3, dtype)
     targets[:] = [1, 2, 3]
-    ctc_loss = backends.load(backend).ctc_loss
+    ctc_loss = load_backend(backend).ctc_loss
     plain, d_plain = ctc_loss(logits, targets, target_lengths, input_lengths)
     bad = logits.copy()
     input_lengths[0] = 2  # too few steps
@@ -240,9 +231,9 @@ def test_refused(call, error, message):
         call()
 
 
-@pytest.mark.parametrize("backend", ["c", "reference"])
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
 def test_backends_refuse(backend):
-    ctc_loss, two = backends.load(backend).ctc_loss, np.array([2, 2])
+    ctc_loss, two = load_backend(backend).ctc_loss, np.array([2, 2])
     for arguments, message in [
         ((ONES[0], LABELS, two, two), r"expected logits \(batch, steps, classes\), got \(3, 4\)"),
         ((ONES, LABELS[:1], two, two), r"expected targets \(2, labels\), got \(1, 2\)"),

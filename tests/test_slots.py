@@ -27,7 +27,7 @@ def test_slots_are_those_of_a_walk(rng, batch, steps, masked, zero_output_for_ma
                 used += 1
             output = state[b] if mask[b, t] or (state[b] >= batch and not zero_output_for_mask) else -1
             assert numbered.output[b, t] == output
-    assert numbered.begin[steps] == numbered.count == used
+    assert numbered.begin[steps] == numbered.total == used
     assert numbered.last.tolist() == state
 
 

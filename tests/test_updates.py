@@ -1,4 +1,4 @@
-"""The optimizers' updates in C, on every instruction set that this machine has, against the reference in float64."""
+"""The optimizers' updates of every backend against the reference in float64, and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import itertools
 
 import numpy as np
 import pytest
+from backend_case import load_backend
 
-from fusedlstm import backends
 from fusedlstm.backends import reference
-
-c = backends.load("c")
 
 UPDATES = [
     ("sgd_update", 0, {}),
@@ -32,14 +30,6 @@ IDS = [f"{name}-{'-'.join(options)}" for name, _, options in UPDATES]
 COMMON = [{}, {"gradient_scale": 0.3}, {"clip": 0.4}, {"decay": 1e-2, "clip": 0.2, "gradient_scale": 2.0}]
 
 
-@pytest.fixture(params=c.available_isas())
-def isa(request):
-    before = c.get_isa()
-    c.set_isa(request.param)
-    yield request.param
-    c.set_isa(before)
-
-
 def buffers(name, count, shape, dtype):
     """As many as are used, then None for those that the function takes besides."""
     return [np.full(shape, 0.1, dtype) for _ in range(count)] + [None] * (SLOTS.get(name, count) - count)
@@ -48,14 +38,14 @@ def buffers(name, count, shape, dtype):
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
 @pytest.mark.parametrize("common", COMMON, ids="-".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_against_the_reference(isa, name, count, options, common, dtype):
+def test_against_the_reference(kernels, name, count, options, common, dtype):
     for size in (0, 1, 7, 37, 500):
         rng = np.random.default_rng(size)
         w = rng.normal(size=size).astype(dtype)
         state, exact_w, exact = buffers(name, count, size, dtype), w.astype("f8"), buffers(name, count, size, "f8")
         for _ in range(5):
             g = rng.normal(size=size).astype(dtype)
-            getattr(c, name)(w, g, *state, learning_rate=0.01, **options, **common)
+            getattr(kernels, name)(w, g, *state, learning_rate=0.01, **options, **common)
             getattr(reference, name)(exact_w, g.astype("f8"), *exact, learning_rate=0.01, **options, **common)
         tolerance = {"rtol": 1e3 * np.finfo(dtype).eps, "atol": 1e2 * np.finfo(dtype).eps}
         np.testing.assert_allclose(w, exact_w, **tolerance)
@@ -66,7 +56,7 @@ def test_against_the_reference(isa, name, count, options, common, dtype):
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
 @pytest.mark.parametrize("decay", [0.0, 1e-2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_are_the_dense_gradient(isa, name, count, options, decay, dtype):
+def test_rows_are_the_dense_gradient(kernels, name, count, options, decay, dtype):
     """Of which rows there is a gradient changes nothing, whether in runs, at the ends, nowhere or everywhere."""
     rng = np.random.default_rng(0)
     for rows, width in itertools.product([[], [0], [11], [0, 1, 2, 7, 8, 11], [3], list(range(12))], (1, 9, 131)):
@@ -76,8 +66,8 @@ def test_rows_are_the_dense_gradient(isa, name, count, options, decay, dtype):
         dense[rows] = values
         whole, state, dense_state = w.copy(), buffers(name, count, w.shape, dtype), buffers(name, count, w.shape, dtype)
         for _ in range(2):
-            getattr(c, name)(w, values, *state, learning_rate=0.1, decay=decay, rows=rows, **options)
-            getattr(c, name)(whole, dense, *dense_state, learning_rate=0.1, decay=decay, **options)
+            getattr(kernels, name)(w, values, *state, learning_rate=0.1, decay=decay, rows=rows, **options)
+            getattr(kernels, name)(whole, dense, *dense_state, learning_rate=0.1, decay=decay, **options)
         tolerance = {"rtol": 8 * np.finfo(dtype).eps, "atol": 8 * np.finfo(dtype).eps}
         np.testing.assert_allclose(w, whole, **tolerance)
         for a, b in zip(state[:count], dense_state[:count], strict=True):
@@ -97,10 +87,10 @@ def test_the_reference_takes_rows_too(name, count, options):
 
 
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
-@pytest.mark.parametrize("module", [c, reference])
-def test_a_prepared_update_is_the_function_to_the_bit(module, name, count, options):
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
+def test_a_prepared_update_is_the_function_to_the_bit(backend, name, count, options):
     """With numbers that change from step to step, and whole gradients between those of some rows."""
-    rng = np.random.default_rng(3)
+    module, rng = load_backend(backend), np.random.default_rng(3)
     w = rng.normal(size=(6, 5)).astype("f4")
     same, state, same_state = w.copy(), buffers(name, count, w.shape, "f4"), buffers(name, count, w.shape, "f4")
     prepared = module.prepare_update(name, same, same_state)
@@ -116,14 +106,14 @@ def test_a_prepared_update_is_the_function_to_the_bit(module, name, count, optio
         np.testing.assert_array_equal(same, w)
         for a, b in zip(same_state[:count], state[:count], strict=True):
             np.testing.assert_array_equal(a, b)
-    if module is c:
+    if module is not reference:
         with pytest.raises(ValueError, match=rf"{name}: expected g \(6, 5\) of float32, got \(5,\) of float32"):
             prepared(np.zeros(5, "f4"), 1.0, 1.0, 0.0, None, now)
 
 
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
-def test_nan_stays_in_its_element(isa, name, count, options):
-    for module in (c, reference):
+def test_nan_stays_in_its_element(kernels, name, count, options):
+    for module in (kernels, reference):
         w, g = np.ones(40, np.float32), np.ones(40, np.float32)
         g[5] = np.nan
         getattr(module, name)(w, g, *buffers(name, count, 40, "f4"), learning_rate=0.1, clip=0.5, **options)
@@ -132,23 +122,23 @@ def test_nan_stays_in_its_element(isa, name, count, options):
 
 
 @pytest.mark.parametrize("name", ["sgd_update", "adagrad_update"])
-def test_a_scale_that_is_nan_reaches_rows_without_gradient(isa, name):
+def test_a_scale_that_is_nan_reaches_rows_without_gradient(kernels, name):
     """As in the dense update: an infinite global norm makes all weights NaN, which fit shows."""
     w = np.ones((4, 3), np.float32)
     state = buffers(name, name == "adagrad_update", w.shape, "f4")
     rows = np.array([2], np.int64)
-    getattr(c, name)(w, w[:1].copy(), *state, learning_rate=0.1, gradient_scale=np.nan, rows=rows)
+    getattr(kernels, name)(w, w[:1].copy(), *state, learning_rate=0.1, gradient_scale=np.nan, rows=rows)
     assert np.isnan(w).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_average(isa, dtype):
+def test_average(kernels, dtype):
     rng = np.random.default_rng(2)
     for size in (0, 1, 37):
         w, average = rng.normal(size=size).astype(dtype), rng.normal(size=size).astype(dtype)
         expected = 0.9 * average + (1 - 0.9) * w
         copy = average.copy()
-        c.average_update(w, average, momentum=0.9)
+        kernels.average_update(w, average, momentum=0.9)
         reference.average_update(w, copy, momentum=0.9)
         for actual in (average, copy):
             np.testing.assert_allclose(actual, expected, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
@@ -160,48 +150,49 @@ W, ROWS = np.zeros((3, 2), "f"), np.array([0, 2])
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: c.lion_update(W.copy(), W, W[:1], learning_rate=1), ValueError, r"lion_update: expected m \(3, 2\)"),
+        (lambda b: b.lion_update(W.copy(), W, W[:1], learning_rate=1), ValueError, r"lion_update: expected m \(3, 2\)"),
         (
-            lambda: c.adam_update(W.copy(), W[:1], W.copy(), W.copy(), None, learning_rate=1, rows=ROWS),
+            lambda b: b.adam_update(W.copy(), W[:1], W.copy(), W.copy(), None, learning_rate=1, rows=ROWS),
             ValueError,
             r"adam_update: expected g \(2, 2\) of float32, got \(1, 2\)",
         ),
         (
-            lambda: c.sgd_update(W.copy(), W[:2], None, learning_rate=1, rows=ROWS.astype("i4")),
+            lambda b: b.sgd_update(W.copy(), W[:2], None, learning_rate=1, rows=ROWS.astype("i4")),
             ValueError,
             r"sgd_update: expected rows \(2,\) of int64, got \(2,\) of int32",
         ),
         (
-            lambda: c.sgd_update(np.zeros(3, "f"), W[:2], None, learning_rate=1, rows=ROWS),
+            lambda b: b.sgd_update(np.zeros(3, "f"), W[:2], None, learning_rate=1, rows=ROWS),
             ValueError,
             r"sgd_update: expected w of 2 axes with rows, got \(3,\)",
         ),
         (
-            lambda: c.sgd_update(W.copy(), W, None, learning_rate=1, clip=np.nan),
+            lambda b: b.sgd_update(W.copy(), W, None, learning_rate=1, clip=np.nan),
             ValueError,
             "sgd_update: argument 'clip' is out of its domain",
         ),
         (
-            lambda: c.average_update(W, W.copy()[:, :1], momentum=0.5),
+            lambda b: b.average_update(W, W.copy()[:, :1], momentum=0.5),
             ValueError,
             r"average_update: expected average \(3, 2\)",
         ),
         (
-            lambda: c.average_update(W, W.copy().T.copy().T, momentum=0.5),
+            lambda b: b.average_update(W, W.copy().T.copy().T, momentum=0.5),
             ValueError,
             "average_update: expected average contiguous",
         ),
     ],
 )
-def test_refused(call, error, message):
+@pytest.mark.parametrize("backend", ["c", "numba"])
+def test_refused(backend, call, error, message):
     with pytest.raises(error, match=message):
-        call()
+        call(load_backend(backend))
 
 
-@pytest.mark.parametrize("module", [c, reference])
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
 @pytest.mark.parametrize("rows", [[0, 3], [-1, 2], [2, 0], [1, 1]])
-def test_rows_out_of_range_or_order(module, rows):
+def test_rows_out_of_range_or_order(backend, rows):
     w = np.zeros((3, 2), "f")
     with pytest.raises(IndexError, match=r"update: expected ascending rows in 0 \.\.\. 2"):
-        module.sgd_update(w, np.ones((2, 2), "f"), None, learning_rate=1, rows=np.array(rows, np.int64))
+        load_backend(backend).sgd_update(w, np.ones((2, 2), "f"), None, learning_rate=1, rows=np.array(rows, np.int64))
     assert not w.any()

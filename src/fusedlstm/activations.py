@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusedlstm import backends
+from fusedlstm.backends import placement
 
 Array = NDArray[Any]
 
@@ -93,21 +94,21 @@ class Activation:
 
     def _like(self, x: Array, result: Any) -> Array:
         """What a function gave for x, in x's dtype: with float64 constants in its formula it may have another one."""
-        if type(result) is np.ndarray and result.dtype == x.dtype and result.shape == x.shape:
-            return result
-        array = np.asarray(result)
+        if type(result) is type(x) and result.dtype == x.dtype and result.shape == x.shape:
+            return result  # type: ignore[no-any-return]
+        array: Array = placement.beside(placement.as_array(result), x)
         if array.shape != x.shape:
             raise ValueError(f"activation '{self.name}': expected a result {x.shape}, as its input, got {array.shape}")
         return array.astype(x.dtype)
 
     def __call__(self, x: ArrayLike) -> Array:
         """The same on anything that converts to an array; integers count as floats."""
-        x = np.asarray(x)
-        if x.dtype.kind in "biu":
-            x = x.astype(np.result_type(x.dtype, np.float32))
-        elif x.dtype.kind != "f":
-            raise TypeError(f"activation '{self.name}': expected an array of numbers, got dtype {x.dtype}")
-        return self.forward(x)
+        array: Array = placement.as_array(x)
+        if array.dtype.kind in "biu":
+            array = array.astype(np.result_type(array.dtype, np.float32))
+        elif array.dtype.kind != "f":
+            raise TypeError(f"activation '{self.name}': expected an array of numbers, got dtype {array.dtype}")
+        return self.forward(array)
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -153,7 +154,8 @@ def _softplus(x: Array) -> Array:
 def _normal_cdf(x: Array) -> Array:
     # NumPy has no erf; the C library's, one element at a time, is exact and about as fast as a series of array passes.
     scaled = (x * -math.sqrt(0.5)).ravel().tolist()
-    return 0.5 * np.fromiter(map(math.erfc, scaled), np.float64, x.size).reshape(x.shape)
+    cdf = 0.5 * np.fromiter(map(math.erfc, scaled), np.float64, x.size).reshape(x.shape)
+    return placement.beside(cdf, x)  # type: ignore[no-any-return]
 
 
 def _gelu_derivative(x: Array, y: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm.backends import placement
 from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 Array = NDArray[Any]
@@ -41,7 +42,7 @@ class NonNeg(Constraint):
     """No value below 0."""
 
     def __call__(self, w: ArrayLike) -> Array:
-        return np.maximum(np.asarray(w), 0)
+        return np.maximum(placement.as_array(w), 0)
 
 
 class _Norm(Constraint):
@@ -65,11 +66,11 @@ class _Norm(Constraint):
         raise TypeError(f"{type(self).__name__}: a subclass of _Norm has to define _desired")
 
     def __call__(self, w: ArrayLike) -> Array:
-        w = np.asarray(w)
-        if any(not -w.ndim <= a < w.ndim for a in self._axes):
-            raise ValueError(f"{type(self).__name__}: axis {self.axis} does not fit a weight of shape {w.shape}")
-        norms = np.sqrt(np.sum(w * w, axis=self._axes, keepdims=True))
-        return (w * (self._desired(norms) / (_EPSILON + norms))).astype(w.dtype, copy=False)
+        array: Array = placement.as_array(w)
+        if any(not -array.ndim <= a < array.ndim for a in self._axes):
+            raise ValueError(f"{type(self).__name__}: axis {self.axis} does not fit a weight of shape {array.shape}")
+        norms = np.sqrt(np.sum(array * array, axis=self._axes, keepdims=True))
+        return (array * (self._desired(norms) / (_EPSILON + norms))).astype(array.dtype, copy=False)
 
     def get_config(self) -> dict[str, Any]:
         return {"axis": self.axis}

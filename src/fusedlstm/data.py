@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, real_array, show_shape
 from fusedlstm.tables import is_columnar
 
@@ -29,7 +30,7 @@ class Spec(NamedTuple):
 
 def is_iterable_of_batches(x: Any) -> bool:
     """Whether `x` is a generator, a loader or the like rather than an array or what becomes one."""
-    if isinstance(x, np.ndarray | list | tuple | dict | str | bytes) or is_columnar(x):
+    if isinstance(x, np.ndarray | list | tuple | dict | str | bytes) or is_columnar(x) or placement.is_elsewhere(x):
         return False
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
@@ -43,7 +44,7 @@ def _listed(spec: Spec, argument: str, value: Any, places: Sequence[Place]) -> l
             raise ValueError(f"{spec.owner}: expected {argument} to be a dict with the keys {expected}, got {got}")
         return [value[name] for name in names]
     if len(places) == 1:
-        if isinstance(value, list | tuple) and value and all(isinstance(v, np.ndarray) for v in value):
+        if isinstance(value, list | tuple) and value and all(map(placement.is_array, value)):
             if len(value) == 1 and value[0].ndim:
                 return [value[0]]
             if argument == "x" and value[0].ndim:
@@ -98,7 +99,7 @@ def cast(owner: str, argument: str, array: Array, dtype: np.dtype[Any] | None) -
     with np.errstate(invalid="ignore"):
         whole = array.astype(dtype)
     if not np.array_equal(whole, array):
-        wrong = array[whole != array].flat[0]
+        wrong = placement.fetch(array[whole != array]).flat[0]
         raise ValueError(f"{owner}: expected {argument} to be whole numbers of {dtype}, got {wrong}")
     return whole
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import saving
+from fusedlstm.backends import placement
 from fusedlstm.data import cast
 from fusedlstm.layers.base import Array, Backward, real_array
 from fusedlstm.model_config import from_config, get_config
@@ -104,7 +105,7 @@ class Model(Structured):
 
     def check_inputs(self, inputs: Any) -> Any:
         """The inputs as a list of arrays of fitting shapes, in the dtypes that the layers want."""
-        single = type(inputs) is np.ndarray and self.built and len(self._inputs) == 1
+        single = type(inputs) is placement.array_type and self.built and len(self._inputs) == 1
         if single and inputs.dtype == self._input_dtypes[0] and self._fits(0, inputs.shape):
             return [inputs]
         listed = isinstance(inputs, list | tuple) and len(self._inputs) > 1
@@ -160,7 +161,8 @@ class Model(Structured):
                 expected, got = ", ".join(map(repr, self.input_names)), ", ".join(map(repr, inputs)) or "none"
                 raise ValueError(f"{self.label}: expected inputs to be a dict with the keys {expected}, got {got}")
             inputs = [inputs[name] for name in self.input_names]
-        if isinstance(inputs, list | tuple) and len(inputs) == 1 and isinstance(inputs[0], np.ndarray | SymbolicTensor):
+        one = isinstance(inputs, list | tuple) and len(inputs) == 1
+        if one and (isinstance(inputs[0], SymbolicTensor) or placement.is_array(inputs[0])):
             whole = isinstance(inputs[0], SymbolicTensor) or not self.built or self._fits(0, inputs[0].shape)
             inputs = inputs[0] if whole else inputs
         outputs = super().__call__(inputs, training, mask, **arguments)

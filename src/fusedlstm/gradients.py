@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
+from fusedlstm.backends import placement
+
 Array = NDArray[Any]
 
 _wanted: ContextVar[bool] = ContextVar("row_gradients", default=False)
@@ -45,18 +47,23 @@ class RowGradient(NDArrayOperatorsMixin):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("RowGradient: the whole array is made anew, which copy=False forbids")
-        whole = np.zeros(self.shape, self.dtype if dtype is None else dtype)
+        whole: Array = placement.fetch(self.whole())
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def whole(self) -> Array:
+        """The array that it stands for, where its values are."""
+        whole = np.zeros(self.shape, self.dtype, like=self.values)
         whole[self.rows] = self.values
         return whole
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        arrays = [np.asarray(value) if isinstance(value, RowGradient) else value for value in inputs]
+        arrays = [value.whole() if isinstance(value, RowGradient) else value for value in inputs]
         # ``gradient += x`` passes the gradient as `out`, and takes the result for it.
         outs = [value for value in out or () if not isinstance(value, RowGradient)]
         return getattr(ufunc, method)(*arrays, **({"out": tuple(outs)} if outs else {}), **options)
 
     def __getitem__(self, index: Any) -> Any:
-        return np.asarray(self)[index]
+        return self.whole()[index]
 
     def __repr__(self) -> str:
         return f"<RowGradient of {len(self.rows)} rows, shape={self.shape} dtype={self.dtype}>"

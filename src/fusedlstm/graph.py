@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer
 
 
@@ -93,6 +94,10 @@ class Graph:
         values: list[Any] = [None] * self.count
         value_masks: list[Any] = [None] * self.count
         needs = [False] * self.count  # whether the gradient of a value is wanted
+        if placement.array_type is not np.ndarray:  # once for all layers
+            looked_at = {k for call in self.calls if call.layer.looks_at_inputs for k in call.inputs}
+            stay = [k in looked_at or x.dtype.kind in "iub" for k, x in zip(self.inputs, inputs, strict=True)]
+            inputs = [x if stays else placement.place(x) for x, stays in zip(inputs, stay, strict=True)]
         for k, value in zip(self.inputs, inputs, strict=True):
             values[k], needs[k] = value, need_d_inputs
         if masks is not None:

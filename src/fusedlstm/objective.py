@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import losses, metrics
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Layer, find
 from fusedlstm.metrics import Metric
 from fusedlstm.metrics.base import plain
@@ -272,8 +273,8 @@ class Objective:
         """The means since `reset`, in the order of `names`; losses weighted by the batches' sizes."""
         rows = self._rows or float("nan")
         own = [plain(metric.result()) for _, _, metric in self._ordered()]
-        parts = [output.loss_sum / rows for output in self._judged()]
-        return [self._loss_sum / rows, *parts, *own]
+        parts = [float(output.loss_sum / rows) for output in self._judged()]
+        return [float(self._loss_sum / rows), *parts, *own]
 
     def logs(self) -> dict[str, float]:
         """The means by name, in alphabetical order."""
@@ -310,7 +311,7 @@ class Penalties:
             value, gradient = regularizer.value_and_gradient(variable.value)
             total += value
             self._gradients.append(gradient)
-        return float(total)
+        return placement.plain_number(total)  # type: ignore[no-any-return]
 
     def add_gradients(self, gradients: list[Array]) -> None:
         """Add those of the weights' penalties to the loss's, in the order of the trainable weights."""

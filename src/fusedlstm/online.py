@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.batches import Arrays, Batch
 from fusedlstm.data import Spec, check_weight, check_x, check_y
 from fusedlstm.layers.base import Array, show_shape
@@ -100,9 +101,9 @@ def online_update(
     places = [place._replace(shape=(None, None, *place.shape[2:])) for place in spec.inputs]
     spec = Spec(spec.owner, places, spec.outputs)
     single = _rank(x) == len(places[0].shape) - 1
-    inputs = check_x(spec, _map(lambda value: np.asarray(value)[:, None], x) if single else x)
+    inputs = check_x(spec, _map(lambda value: placement.as_array(value)[:, None], x) if single else x)
     rows, steps = inputs[0].shape[:2]
-    targets = check_y(spec, _map(lambda value: np.asarray(value)[:, None], y) if single else y, rows)
+    targets = check_y(spec, _map(lambda value: placement.as_array(value)[:, None], y) if single else y, rows)
     weights = check_weight(spec, sample_weight, rows)
     if weights is not None:  # one for all steps is (B,) from here on
         weights = [w[:, 0] if w is not None and w.ndim > 1 and w.shape[1] == 1 else w for w in weights]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm.backends import placement
 from fusedlstm.utils.custom_objects import class_name, custom_object_scope, find_custom
 
 Array = NDArray[Any]
@@ -39,13 +40,14 @@ class Regularizer(ABC):
         Returns
         -------
         value : float
+            Of a weight that is not on the host an array without axes, there.
         gradient : array
             Shaped like w and of its dtype.
         """
 
     def __call__(self, w: ArrayLike) -> float:
         """The penalty alone."""
-        return self.value_and_gradient(np.asarray(w))[0]
+        return float(self.value_and_gradient(placement.as_array(w))[0])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal regularizer."""
@@ -61,12 +63,12 @@ class Regularizer(ABC):
 
 
 def _l1(w: Array, factor: float) -> tuple[float, Array]:
-    return factor * float(np.abs(w).sum()), w.dtype.type(factor) * np.sign(w)
+    return factor * placement.plain_number(np.abs(w).sum()), w.dtype.type(factor) * np.sign(w)
 
 
 def _l2(w: Array, factor: float) -> tuple[float, Array]:
     flat = w.ravel()
-    return factor * float(flat @ flat), w.dtype.type(2 * factor) * w
+    return factor * placement.plain_number(flat @ flat), w.dtype.type(2 * factor) * w
 
 
 class L1(Regularizer):
@@ -141,14 +143,15 @@ class OrthogonalRegularizer(Regularizer):
         inverse = 1 / np.maximum(norms, _EPSILON)
         unit = rows * inverse
         cosines = unit @ unit.T
-        np.fill_diagonal(cosines, 0)
+        cosines[np.arange(count), np.arange(count)] = 0
         scale = self.factor / (count * (count - 1))  # each pair stands in the matrix twice
         d_unit = w.dtype.type(2 * scale) * (np.sign(cosines) @ unit)
         # A row shorter than epsilon is divided by a constant.
         along = np.where(norms > _EPSILON, np.einsum("ij,ij->i", d_unit, unit)[:, None], 0)
         d_rows = (d_unit - along * unit) * inverse
         gradient = d_rows if self.mode == "rows" else d_rows.T
-        return scale * float(np.abs(cosines).sum()), np.ascontiguousarray(gradient, w.dtype)
+        total = placement.plain_number(np.abs(cosines).sum())
+        return scale * total, np.ascontiguousarray(gradient, w.dtype, like=w)
 
     def get_config(self) -> dict[str, Any]:
         return {"factor": self.factor, "mode": self.mode}

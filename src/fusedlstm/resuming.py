@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fusedlstm import random
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Layer
 from fusedlstm.metrics.base import State
 
@@ -147,9 +148,8 @@ def _set_variables(owner: Any, values: list[dict[str, Any]]) -> None:
 def _plain_values(owner: Any) -> dict[str, Any]:
     """Numbers and arrays among the attributes, but for a metric's variables and views of these."""
     own = _own(owner)
-    return {
-        name: _plain(value) for name, value in vars(owner).items() if name != "_variables" and _is_plain(value, own)
-    }
+    values = {name: placement.fetch(value) for name, value in vars(owner).items() if name != "_variables"}
+    return {name: _plain(value) for name, value in values.items() if _is_plain(value, own)}
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -169,6 +169,7 @@ def _is_plain(value: Any, own: list[State]) -> bool:
 
 def _plain(value: Any) -> Any:
     """Arrays as dicts of their dtype, shape and numbers; lists of them item by item."""
+    value = placement.fetch(value)
     if isinstance(value, np.ndarray | np.generic):
         return {"dtype": str(value.dtype), "shape": list(value.shape), "numbers": np.ravel(value).tolist()}
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import optimizers
+from fusedlstm.backends import placement
 from fusedlstm.batches import Arrays, Batch, Passes, Stream
 from fusedlstm.callbacks import Callback, CallbackList
 from fusedlstm.data import Spec, check_x, combine, is_iterable_of_batches
@@ -292,7 +293,7 @@ class Runner(Layer):
         -------
         array, or list or dict of arrays
             (N, ...), a row for each of `x`; of no rows if `x` has none. Of a model of several outputs, a list or a
-            dict of them, as it was made with.
+            dict of them, as it was made with. On the GPU if `x` is there.
 
         Raises
         ------
@@ -306,7 +307,7 @@ class Runner(Layer):
             self._ready(source.sample())
             unseen = not (verbose or callbacks or limit)
             if not source.rows or (unseen and source.rows <= source.batch_size):
-                return self.pack(self._pass(source.data.x, False, False)[0])
+                return self.pack(self._predicted(source.data.x))
         called = self._callbacks(callbacks, verbose, [], epochs=1, steps=limit or source.steps)
         begins, ends = called.has("on_predict_batch_begin"), called.has("on_predict_batch_end")
         called.on_predict_begin()
@@ -316,7 +317,7 @@ class Runner(Layer):
                 called.on_predict_batch_begin(len(outputs))
             if not outputs and not isinstance(source, Arrays):
                 self._ready(batch)
-            outputs.append(self._pass(batch.x, False, False)[0])
+            outputs.append(self._predicted(batch.x))
             if ends:
                 called.on_predict_batch_end(len(outputs) - 1, {"outputs": self.pack(outputs[-1])})
         if not outputs:
@@ -326,11 +327,16 @@ class Runner(Layer):
             return self.pack(outputs[0])
         return self.pack([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
 
+    def _predicted(self, x: list[Array]) -> list[Any]:
+        """For inputs, where these are."""
+        outputs: list[Any] = placement.returned(self._pass(x, False, False)[0], x)
+        return outputs
+
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for all rows of an array in one go, without callbacks or progress."""
         x = check_x(self.spec(), x)
         self._ready(Batch(x, None, None))
-        return self.pack(self._pass(x, False, False)[0])
+        return self.pack(self._predicted(x))
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedlstm.backends import placement
+
 Array = NDArray[Any]
 
 _ARROW = ("__arrow_array__", "__arrow_c_stream__", "__dataframe__")  # protocols by which pyarrow takes data
@@ -28,7 +30,8 @@ def real_array(owner: str, argument: str, value: Any) -> Array:
     value : array, or anything of numbers
         A pandas Series or DataFrame, an Arrow array, ChunkedArray, RecordBatch or Table, a polars Series or DataFrame,
         or an object with ``__array__``, ``to_numpy``, or one of Arrow's protocols or ``__dataframe__``, for which
-        pyarrow has to be installed. Missing numbers become NaN.
+        pyarrow has to be installed. Missing numbers become NaN. An array on a GPU stays there if the backend computes
+        there.
 
     Raises
     ------
@@ -37,7 +40,7 @@ def real_array(owner: str, argument: str, value: Any) -> Array:
     ValueError
         For lists of unequal lengths.
     """
-    array = _plain(owner, argument, value)
+    array: Array = placement.place(value) if placement.is_elsewhere(value) else _plain(owner, argument, value)
     if array.dtype.kind in "fiub":
         return array
     columns = _columns(value)

@@ -1,7 +1,8 @@
 """The backends: modules that define the functions in `KERNELS`, one signature each.
 
-`reference` (NumPy, any float dtype) is the specification; `c` runs the fused kernels and is the default. A backend
-is chosen with `set_backend`, or with ``FUSEDLSTM_BACKEND`` in the environment, and imported when first used.
+`reference` (NumPy, any float dtype) is the specification; `c` runs the fused kernels and is the default; `numba` and
+`cuda` are the same kernels in Python, compiled by Numba for the CPU and for NVIDIA's GPUs. A backend is chosen with
+`set_backend`, or with ``FUSEDLSTM_BACKEND`` in the environment, and imported when first used.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ KERNELS = (
 )
 
 #: Name, as `set_backend` takes it -> module.
-BACKENDS = {"c": "fusedlstm.backends.c", "reference": "fusedlstm.backends.reference"}
+BACKENDS = {
+    "c": "fusedlstm.backends.c",
+    "cuda": "fusedlstm.backends.numba_cuda",
+    "numba": "fusedlstm.backends.numba_cpu",
+    "reference": "fusedlstm.backends.reference",
+}
 
 _current: ModuleType | None = None
 
@@ -56,10 +62,18 @@ def load(name: str) -> ModuleType:
 
 def current() -> ModuleType:
     """The module that layers call now."""
-    global _current
     if _current is None:
-        _current = load(os.environ.get("FUSEDLSTM_BACKEND", "c"))
-    return _current
+        _use(load(os.environ.get("FUSEDLSTM_BACKEND", "c")))
+    return _current  # type: ignore[return-value]
+
+
+def _use(backend: ModuleType) -> None:
+    """Make it the current one when all that lives on from call to call is where it computes."""
+    global _current
+    from fusedlstm.backends import placement  # which needs NumPy
+
+    placement.enter(backend)
+    _current = backend
 
 
 def set_backend(name: str) -> None:
@@ -67,15 +81,16 @@ def set_backend(name: str) -> None:
 
     Parameters
     ----------
-    name : {"c", "reference"}
+    name : {"c", "cuda", "numba", "reference"}
 
     Raises
     ------
     ValueError
         If there is no backend of this name; the current one stays.
+    CudaError
+        If "cuda" cannot be used, or not all weights fit into the device's memory; the current one stays, nothing moves.
     """
-    global _current
-    _current = load(name)
+    _use(load(name))
 
 
 def get_backend() -> str:

@@ -13,23 +13,18 @@ import numpy as np
 
 from fusedlstm._binding import ffi, lib
 from fusedlstm.backends import c_layer
+from fusedlstm.backends.arguments import Array, check, contiguous, optional, require_in_place, whole_strides
 from fusedlstm.backends.c_arguments import (
     ACTIVATIONS,
     NULL,
-    Array,
-    check,
-    contiguous,
     dtype_of,
     empty,
     error_slot,
     from_buffer,
     new,
-    optional,
     pointer,
     refuse,
-    require_in_place,
     scratch,
-    whole_strides,
 )
 from fusedlstm.backends.c_ctc import ctc_loss
 from fusedlstm.backends.c_recurrent import (

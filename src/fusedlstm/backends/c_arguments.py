@@ -7,11 +7,11 @@ import threading
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusedlstm._binding import ffi, lib
-
-Array = NDArray[Any]
+from fusedlstm.backends.arguments import (
+    Array,
+)
 
 _DTYPES = {np.dtype(np.float32): lib.FUSEDLSTM_FLOAT32, np.dtype(np.float64): lib.FUSEDLSTM_FLOAT64}
 ACTIVATIONS = {
@@ -106,31 +106,11 @@ def refuse(function: str, status: int, slot: Any) -> NoReturn:
     raise ValueError(f"{function}: argument {argument!r} is out of its domain")
 
 
-def contiguous(array: Array) -> Array:
-    """The array itself if it is C-contiguous and its elements are aligned, else a copy."""
-    flags = array.flags
-    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
-
-
 def dtype_of(function: str, name: str, array: Array) -> int:
     code = _DTYPES.get(array.dtype)
     if code is None:
         raise TypeError(f"{function}: expected {name} of dtype float32 or float64, got {array.dtype}")
     return int(code)
-
-
-def check(function: str, name: str, array: Array, shape: tuple[int, ...], dtype: Any) -> None:
-    if array.shape != shape or array.dtype != dtype:
-        expected = f"{shape} of {np.dtype(dtype)}"
-        raise ValueError(f"{function}: expected {name} {expected}, got {array.shape} of {array.dtype}")
-
-
-def optional(function: str, name: str, array: Array | None, shape: tuple[int, ...], dtype: Any) -> Array | None:
-    """A C-contiguous array of this shape and dtype, or None."""
-    if array is None:
-        return None
-    check(function, name, array, shape, dtype)
-    return contiguous(array)
 
 
 def pointer(array: Array | None) -> Any:
@@ -141,26 +121,3 @@ def pointer(array: Array | None) -> Any:
     if flags.c_contiguous:
         return from_buffer(array)
     return from_buffer(array.T) if flags.f_contiguous else ffi.cast("void *", array.ctypes.data)
-
-
-def rows_contiguous(array: Array) -> Array:
-    """The array itself if its last axis is contiguous and its elements are aligned, else a copy."""
-    flags = array.flags
-    if flags.c_contiguous and flags.aligned:  # nearly every array
-        return array
-    together = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
-    return array if together and whole_strides(array) else array.copy(order="C")
-
-
-def whole_strides(array: Array) -> bool:
-    """Whether every element can be addressed by strides counted in elements."""
-    flags = array.flags
-    dense = flags.c_contiguous or flags.f_contiguous
-    return flags.aligned and (dense or not any(stride % array.itemsize for stride in array.strides))
-
-
-def require_in_place(function: str, name: str, array: Array) -> None:
-    """Raise unless the array can be updated where it is."""
-    flags = array.flags
-    if not (flags.c_contiguous and flags.writeable and flags.aligned):
-        raise ValueError(f"{function}: expected {name} contiguous and writeable")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends.c_arguments import Array, aligned_buffer, error_slot, from_buffer, new, pool, refuse, scratch
+from fusedlstm.backends.arguments import Array
+from fusedlstm.backends.c_arguments import aligned_buffer, error_slot, from_buffer, new, pool, refuse, scratch
 from fusedlstm.backends.reference_recurrent import Stream
 
 FORWARD, BACKWARD = ffi.typeof("struct fusedlstm_rnn_forward *"), ffi.typeof("struct fusedlstm_rnn_backward *")

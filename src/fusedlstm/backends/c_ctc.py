@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends.c_arguments import NULL, Array, contiguous, dtype_of, error_slot, new, pointer, refuse, scratch
+from fusedlstm.backends.arguments import Array, contiguous
+from fusedlstm.backends.c_arguments import NULL, dtype_of, error_slot, new, pointer, refuse, scratch
 from fusedlstm.backends.reference_ctc import check_ctc
 
 _CTC = ffi.typeof("struct fusedlstm_ctc *")

@@ -5,20 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends.c_arguments import (
-    ACTIVATIONS,
-    Array,
-    check,
-    contiguous,
-    dtype_of,
-    error_slot,
-    from_buffer,
-    new,
-    optional,
-    pointer,
-    pool,
-    refuse,
-)
+from fusedlstm.backends.arguments import Array, check, contiguous, optional
+from fusedlstm.backends.c_arguments import ACTIVATIONS, dtype_of, error_slot, from_buffer, new, pointer, pool, refuse
 
 _LAYER, _WEIGHTS = ffi.typeof("struct fusedlstm_rnn *"), ffi.typeof("struct fusedlstm_rnn_weights *")
 TRAINING, RESET_AFTER = lib.FUSEDLSTM_TRAINING, lib.FUSEDLSTM_RESET_AFTER

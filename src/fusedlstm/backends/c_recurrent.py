@@ -8,18 +8,8 @@ from typing import Any
 import numpy as np
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends.c_arguments import (
-    NULL,
-    Array,
-    check,
-    contiguous,
-    empty,
-    from_buffer,
-    optional,
-    pointer,
-    pool,
-    rows_contiguous,
-)
+from fusedlstm.backends.arguments import Array, check, contiguous, optional, rows_contiguous
+from fusedlstm.backends.c_arguments import NULL, empty, from_buffer, pointer, pool
 from fusedlstm.backends.c_calls import BACKWARD, FORWARD, Call, CStream, collecting, run, run_together
 from fusedlstm.backends.c_layer import (
     CELLS,

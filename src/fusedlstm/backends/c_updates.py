@@ -8,18 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fusedlstm._binding import ffi, lib
-from fusedlstm.backends.c_arguments import (
-    NULL,
-    Array,
-    check,
-    contiguous,
-    dtype_of,
-    error_slot,
-    from_buffer,
-    new,
-    refuse,
-    require_in_place,
-)
+from fusedlstm.backends.arguments import Array, check, contiguous, require_in_place
+from fusedlstm.backends.c_arguments import NULL, dtype_of, error_slot, from_buffer, new, refuse
 from fusedlstm.backends.reference_updates import Update
 
 _UPDATE = ffi.typeof("struct fusedlstm_update *")

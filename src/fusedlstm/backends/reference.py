@@ -6,16 +6,16 @@ before a name is the gradient of the loss with respect to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedlstm.backends.one_by_one import one_by_one
 from fusedlstm.backends.reference_ctc import ctc_loss
 from fusedlstm.backends.reference_gru import gru_backward, gru_forward, gru_pack
 from fusedlstm.backends.reference_lstm import lstm_backward, lstm_forward, lstm_pack
-from fusedlstm.backends.reference_recurrent import ACTIVATIONS, Stream
+from fusedlstm.backends.reference_recurrent import ACTIVATIONS
 from fusedlstm.backends.reference_simple_rnn import simple_rnn_backward, simple_rnn_forward, simple_rnn_pack
 from fusedlstm.backends.reference_updates import (
     adadelta_update,
@@ -67,48 +67,7 @@ Array = NDArray[Any]
 generation = 0
 
 
-def prepare_pack(
-    function: str, kernel: Array, recurrent: Array, bias: Array | None, training: bool, **options: Any
-) -> Callable[[], Any]:
-    """What calls a pack function for the values that contiguous weights have by then, in the arrays given here."""
-    return lambda: globals()[function](kernel, recurrent, bias, training, **options)
-
-
-def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-    """The results of several calls of the recurrent kernels that do not depend on each other, at once.
-
-    Parameters
-    ----------
-    calls : sequence of (name, args, kwargs)
-        All forward or all backward; 16 at most.
-
-    Returns
-    -------
-    list
-        What the functions return, to the bit as if called one by one.
-    """
-    return [globals()[name](*args, **kwargs) for name, args, kwargs in calls]
-
-
-def recurrent_stream(name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any) -> Stream:
-    """What runs a recurrent layer in inference a step a call and keeps its states.
-
-    Parameters
-    ----------
-    name : str
-        "lstm_forward", "gru_forward" or "simple_rnn_forward".
-    label : str
-        What errors call it.
-    packed : object
-        From the pack function.
-    x : (B,1,I) array
-        Any values: its shape and dtype are those of the inputs.
-    states : dict
-        The initial states by their argument's name, "h0" and so on; all of the layer's. They are taken over.
-    **options
-        As the forward function takes them, without mask and dropout.
-    """
-    return Stream(label, globals()[name], packed, x, states, options)
+prepare_pack, recurrent_together, recurrent_stream = one_by_one(globals())
 
 
 # Elementwise.

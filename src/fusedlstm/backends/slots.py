@@ -25,7 +25,8 @@ class Slots(NamedTuple):
     output: Array  # (B,T): the table's row that is the output of a step, -1 where that is zero
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
+        """S."""
         return len(self.row)
 
 

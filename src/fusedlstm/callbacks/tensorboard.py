@@ -122,11 +122,11 @@ class TensorBoard(Callback):
             for variable in layer.weights:
                 name = f"{layer.name}/{variable.path.partition('/')[2] or variable.name}"
                 try:
-                    writer.add_histogram(f"{name}/histogram", variable.value.ravel(), epoch)
+                    writer.add_histogram(f"{name}/histogram", variable.numpy().ravel(), epoch)
                 except (TypeError, ValueError):  # of numbers that are not finite there is none
                     warnings.warn(f"TensorBoard: no histogram of '{variable.path}': it is not finite", stacklevel=2)
                 if self.write_images and variable.value.ndim == 2:
-                    writer.add_image(f"{name}/image", _picture(variable.value), epoch, dataformats="HW")
+                    writer.add_image(f"{name}/image", _picture(variable.numpy()), epoch, dataformats="HW")
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import activations
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
 from fusedlstm.layers.shared import axes_last
 
@@ -151,7 +152,7 @@ class Softmax(Layer):
         return inside and len({a % rank for a in self._axes}) == len(self._axes)
 
     def _allowed(self, mask: Any, shape: tuple[int, ...]) -> Array:
-        allowed = np.asarray(mask)
+        allowed = placement.as_array(mask)
         if allowed.dtype.kind not in "biu":
             raise TypeError(f"{self.label}: expected mask to be of bool, got dtype {allowed.dtype}")
         allowed = allowed.astype(bool, copy=False)
@@ -182,7 +183,7 @@ class Softmax(Layer):
         rows, back = axes_last(x.shape, self._axes)
         if allowed is not None:
             allowed = rows(np.broadcast_to(allowed, x.shape))
-        y = softmax_in_place(np.array(rows(x)), allowed)  # a copy, which may be written over
+        y = softmax_in_place(rows(x).copy(), allowed)  # which may be written over
         outputs = back(y)
         if not (training if need_backward is None else need_backward):
             return outputs, None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import initializers, random
+from fusedlstm.backends import placement
 from fusedlstm.layers.activation import softmax_backward, softmax_in_place
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, show_shape
 from fusedlstm.layers.shared import SeveralInputs
@@ -39,8 +40,8 @@ def _d_tanh(y: Array, d_scores: Array) -> Array:
 def _sums(d: Array) -> tuple[Array, Array]:
     """(B,Tq,Tv,D) over the values, and over the queries; as products, which are faster than sums."""
     batch, queries, values, features = d.shape
-    over_values = np.matmul(np.ones((1, values), d.dtype), d)[:, :, 0]
-    over_queries = np.matmul(np.ones((1, queries), d.dtype), d.reshape(batch, queries, values * features))
+    over_values = np.matmul(np.ones((1, values), d.dtype, like=d), d)[:, :, 0]
+    over_queries = np.matmul(np.ones((1, queries), d.dtype, like=d), d.reshape(batch, queries, values * features))
     return over_values, over_queries.reshape(batch, values, features)
 
 
@@ -136,7 +137,7 @@ class Attention(SeveralInputs):
 
             def through_products(d_scores: Array) -> tuple[Array, Array, list[Array]]:
                 d_products = d_scores if scale is None else d_scores * scale
-                d_scale = [] if scale is None else [np.asarray((d_scores * products).sum())]
+                d_scale = [] if scale is None else [placement.as_array((d_scores * products).sum())]
                 return np.matmul(d_products, key), np.matmul(d_products.swapaxes(1, 2), query), d_scale
 
             return scores, through_products
@@ -145,13 +146,13 @@ class Attention(SeveralInputs):
         weight = self.concat_score_weight.value
         sums = query[:, :, None] + key[:, None]  # (B,Tq,Tv,D)
         squashed = np.tanh(sums if scale is None else sums * scale)
-        totals = np.matmul(squashed, np.ones(query.shape[-1], self.dtype))
+        totals = np.matmul(squashed, np.ones(query.shape[-1], self.dtype, like=query))
 
         def through_sums(d_scores: Array) -> tuple[Array, Array, list[Array]]:
             d_sums = _d_tanh(squashed, d_scores * weight)
-            gradients = [np.asarray((d_scores * totals).sum())]
+            gradients = [placement.as_array((d_scores * totals).sum())]
             if scale is not None:
-                gradients.insert(0, np.asarray(np.vdot(d_sums, sums)))
+                gradients.insert(0, placement.as_array(np.vdot(d_sums, sums)))
                 d_sums *= scale
             return *_sums(d_sums), gradients
 
@@ -279,7 +280,7 @@ class AdditiveAttention(Attention):
         return super().fits_all(shapes) and (features is None or shapes[0][-1] in (None, features))
 
     def _scores(self, query: Array, key: Array) -> tuple[Array, Any]:
-        scale = np.ones(query.shape[-1], self.dtype) if self.scale is None else self.scale.value
+        scale = np.ones(query.shape[-1], self.dtype, like=query) if self.scale is None else self.scale.value
         squashed = query[:, :, None] + key[:, None]  # (B,Tq,Tv,D)
         np.tanh(squashed, out=squashed)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import regularizers
+from fusedlstm.backends import placement
 from fusedlstm.layers.calling import forward_of_call, shape_of_call
 from fusedlstm.layers.checks import (
     FLOATS,
@@ -105,6 +106,8 @@ class Layer(Weighted):
     forwards_masks = False
     #: Whether inputs of integers are left as they are.
     takes_integers = False
+    #: Whether a model's inputs are to be left on the host for it: it looks at the numbers before it computes.
+    looks_at_inputs = False
     #: Whether it keeps a state from one call to the next.
     stateful = False
     #: That state, None after `reset_state`.
@@ -187,35 +190,41 @@ class Layer(Weighted):
         return shape
 
     def check_inputs(self, inputs: Any) -> Array:
-        """Inputs as an array of a fitting shape and the layer's dtype; builds the layer if it is not yet."""
-        if type(inputs) is np.ndarray and inputs.dtype == self.dtype and self.built and self.fits(inputs.shape):
-            return inputs
+        """Inputs as an array of a fitting shape and the layer's dtype; builds the layer if it is not yet.
+
+        The array is where the backend computes, as are the layer's weights.
+        """
+        known = type(inputs) is placement.array_type
+        if known and inputs.dtype == self.dtype and self.built and self.fits(inputs.shape):
+            return inputs  # type: ignore[no-any-return]
         array = real_array(self.label, "inputs", inputs)
         if not self.built:
             self.build(array.shape)
         else:
             self.check_shape(array.shape)
-        return array.astype(self.dtype, copy=False)
+        checked: Array = placement.place(array.astype(self.dtype, copy=False))
+        return checked
 
     def check_mask(self, mask: Any, shape: tuple[int, ...]) -> Array:
-        """A mask as an array of bool and the given shape."""
-        mask = np.asarray(mask)
+        """A mask as an array of bool and the given shape; wherever it is, which is on the host as a rule."""
+        mask = placement.as_array(mask)
         if mask.dtype.kind not in "biu":
             raise TypeError(f"{self.label}: expected mask to be of bool, got dtype {mask.dtype}")
         if mask.shape != shape:
             raise ValueError(f"{self.label}: expected mask {show_shape(shape)}, got {show_shape(mask.shape)}")
-        return mask.astype(bool, copy=False)
+        checked: Array = mask.astype(bool, copy=False)
+        return checked
 
     def check_gradient(self, output: str, gradient: Any, shape: tuple[int, ...], optional: bool = False) -> Any:
         """The gradient of an output in the layer's dtype, or a ValueError; None (zero) stays None if `optional`."""
         if gradient is None and optional:
             return None
-        if type(gradient) is np.ndarray and gradient.dtype == self.dtype and gradient.shape == shape:
+        if type(gradient) is placement.array_type and gradient.dtype == self.dtype and gradient.shape == shape:
             return gradient
-        array = np.asarray(gradient, self.dtype)
+        array = placement.as_array(gradient).astype(self.dtype, copy=False)
         if array.shape != shape:
             raise ValueError(f"{self.label}: expected d_{output} {show_shape(shape)}, got {show_shape(array.shape)}")
-        return array
+        return placement.place(array)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of this shape; sizes that do not matter may be None."""
@@ -265,7 +274,7 @@ class Layer(Weighted):
     @property
     def losses(self) -> list[float]:
         """The penalties: of the last call's outputs (`activity_regularizer`), then of the weights that are trained."""
-        values = [value for layer in self.all_layers() for value in layer.activity_losses]
+        values = [float(value) for layer in self.all_layers() for value in layer.activity_losses]
         return values + [
             variable.regularizer(variable.value)
             for variable in self.trainable_weights
@@ -367,13 +376,13 @@ class Layer(Weighted):
         outputs, _ = self.forward(inputs, bool(training), mask, need_backward=False, **arguments)
         if self.activity_regularizer is not None:
             self.penalize(outputs, None)
-        return outputs
+        return placement.returned(outputs, inputs)
 
     def _second(self, given: Any, mask: Any, arguments: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         """training, mask and the other arguments, when something else than True or False came in training's place."""
         if given is FOLLOWING or isinstance(given, int | np.integer | np.bool_):
             return given, mask, arguments
-        if isinstance(given, list | tuple | np.ndarray | SymbolicTensor):
+        if isinstance(given, list | tuple | SymbolicTensor) or placement.is_array(given):
             if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
                 return None, mask, {**arguments, "initial_state": given}
             if self.mask_is_second and mask is None:
@@ -386,7 +395,7 @@ class Layer(Weighted):
         if (
             isinstance(inputs, list | tuple)
             and len(inputs) > 1
-            and all(isinstance(x, np.ndarray | SymbolicTensor) for x in inputs)
+            and all(isinstance(x, SymbolicTensor) or placement.is_array(x) for x in inputs)
             and inputs[0].ndim > inputs[1].ndim  # else they are rows of one array
         ):
             return inputs[0], {**arguments, "initial_state": list(inputs[1:])}

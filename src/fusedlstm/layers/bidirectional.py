@@ -276,7 +276,7 @@ class Bidirectional(Layer):
                 (penalties[1], d_y_back, d_states[count:], y_back.shape),
             ):
                 if not self.return_state and d is None:
-                    d = np.zeros(shape, self.dtype)
+                    d = np.zeros(shape, self.dtype, like=y)
                 d_all = [d, *d_final] if self.return_state else d
                 d_of_each.append(d_all if add is None else add(d_all))
             if fused:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.checks import Array, Shape, level_of_caller
 from fusedlstm.symbolic import FOLLOWING, SymbolicError
 from fusedlstm.tables import real_array
@@ -57,7 +58,7 @@ def forward_of_call(
     several = isinstance(inputs, list)
     arrays = [real_array(layer.label, "inputs", x) for x in (inputs if several else [inputs])]
     if not layer.takes_integers:
-        arrays = [x.astype(layer.dtype, copy=False) for x in arrays]
+        arrays = [placement.place(x.astype(layer.dtype, copy=False)) for x in arrays]
     if not layer.built:
         shapes = [x.shape for x in arrays]
         layer.build(shapes if several else shapes[0])
@@ -118,8 +119,8 @@ def _run(layer: Layer, inputs: Any, options: dict[str, Any]) -> Any:
     known = inspect.signature(call).parameters
     outputs = call(inputs, **{name: value for name, value in options.items() if name in known})
     if isinstance(outputs, list | tuple):
-        return [np.asarray(y) for y in outputs]
-    return np.asarray(outputs)
+        return [placement.as_array(y) for y in outputs]
+    return placement.as_array(outputs)
 
 
 def _trace(layer: Layer, shapes: list[tuple[int, ...]], several: bool) -> Model | None:

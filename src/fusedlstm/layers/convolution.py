@@ -200,7 +200,7 @@ class Conv1D(EndsMask):
             if groups > 1:
                 d_columns = d_columns.reshape(groups, rows, size, channels // groups).transpose(1, 2, 0, 3)
             d_view = d_columns.reshape(batch, count, size, channels)
-            d_padded = np.zeros(padded.shape, self.dtype)
+            d_padded = np.zeros(padded.shape, self.dtype, like=d_view)
             for k in range(size):
                 first = k * self.dilation_rate
                 d_padded[:, first : first + self.strides * (count - 1) + 1 : self.strides] += d_view[:, :, k]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import backends, constraints, initializers, regularizers
+from fusedlstm.backends import placement
 from fusedlstm.gradients import RowGradient, row_gradients_wanted
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array
 
@@ -41,6 +42,7 @@ class Embedding(Layer):
     """
 
     takes_integers = True
+    looks_at_inputs = True
 
     def __init__(
         self,
@@ -93,7 +95,8 @@ class Embedding(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Array | None:
         """Where the ids are not 0, with `mask_zero`; the ids' own mask ends here."""
         if self.mask_zero:
-            return np.asarray(inputs) != 0
+            used: Array = placement.as_array(inputs) != 0
+            return used
         if mask is not None and not self._warned:
             self._warned = True
             warnings.warn(f"{self.label}: without mask_zero, the mask of the ids ends here", stacklevel=2)
@@ -106,11 +109,12 @@ class Embedding(Layer):
         if given.size:
             low, high = given.min(), given.max()
             if not (low >= 0 and high < self.input_dim):  # NaN is neither
-                wrong = low if not low >= 0 else high
+                wrong = placement.fetch(low if not low >= 0 else high)
                 raise ValueError(f"{self.label}: expected ids in 0 ... {self.input_dim - 1}, got {wrong}")
         ids = given.astype(np.int64, copy=False)
         if given.dtype.kind == "f" and not np.array_equal(ids, given):
-            raise ValueError(f"{self.label}: expected ids to be whole numbers, got {given[ids != given].flat[0]}")
+            wrong = placement.fetch(given[ids != given]).flat[0]
+            raise ValueError(f"{self.label}: expected ids to be whole numbers, got {wrong}")
         return ids
 
     def forward(
@@ -126,7 +130,8 @@ class Embedding(Layer):
         ids = self._check_ids(inputs)
         if not self.built:
             self.build(ids.shape)
-        outputs = self.embeddings.value.take(ids, axis=0, mode="clip")  # checked above; "raise" would take a copy
+        # Checked above; "raise" would take a copy.
+        outputs = self.embeddings.value.take(placement.place(ids), axis=0, mode="clip")
         if not (training if need_backward is None else need_backward):
             return outputs, None
 
@@ -144,12 +149,13 @@ class Embedding(Layer):
             d_table = np.zeros_like(self.embeddings.value)
             backends.current().embedding_gradient(ids, d_y, d_table)
             return d_table
+        ids = placement.fetch(ids)
         used = np.zeros(self.input_dim, bool)
         used[ids] = True
         rows = np.flatnonzero(used)
         places = np.empty(self.input_dim, np.int64)
         places[rows] = np.arange(len(rows))
-        values = np.zeros((len(rows), self.output_dim), self.dtype)
+        values = np.zeros((len(rows), self.output_dim), self.dtype, like=d_y)
         backends.current().embedding_gradient(places[ids], d_y, values)
         return RowGradient(rows, values, self.input_dim)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm.layers.base import Array, Backward, Layer, Shape
+from fusedlstm.backends import placement
+from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array
 
 
 class Masking(Layer):
@@ -21,6 +22,7 @@ class Masking(Layer):
     """
 
     makes_mask = True
+    looks_at_inputs = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,7 +40,8 @@ class Masking(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Array:
         """(B,T), True for each step with a value other than `mask_value`; an earlier mask does not count."""
-        used: Array = (self.check_inputs(inputs) != self.dtype.type(self.mask_value)).any(axis=-1)
+        x = real_array(self.label, "inputs", inputs).astype(self.dtype, copy=False)
+        used: Array = placement.fetch((x != self.dtype.type(self.mask_value)).any(axis=-1))
         return used
 
     def forward(
@@ -52,7 +55,7 @@ class Masking(Layer):
     ) -> tuple[Array, Backward | None]:
         """(B, ..., F), with 0 in the masked steps; see `Layer.forward`."""
         x = self.check_inputs(inputs)
-        used = self.compute_mask(x)[..., None]
+        used = placement.beside(self.compute_mask(inputs)[..., None], x)
         outputs = np.where(used, x, self.dtype.type(0))
         if not (training if need_backward is None else need_backward):
             return outputs, None

@@ -179,8 +179,8 @@ class _Extremum(Merge):
 
     def merge(self, arrays: list[Array], masks: list[Array | None] | None) -> tuple[Array, Gradients]:
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
-        y = np.array(np.broadcast_to(arrays[0], shape))
-        winner = np.zeros(shape, np.intp)
+        y = np.broadcast_to(arrays[0], shape).copy()
+        winner = np.zeros(shape, np.intp, like=y)
         found: Any = True if masks is None or masks[0] is None else masks[0]  # whether y is of an unmasked input
         for k, x in enumerate(arrays[1:], 1):
             better = (x > y if self.sign > 0 else x < y) | (x != x)  # NaN wins, and is not beaten

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import backends, constraints, initializers, regularizers
+from fusedlstm.backends import placement
 from fusedlstm.layers.activation import softmax_backward, softmax_in_place
 from fusedlstm.layers.attention import attention_dropout, causal_mask
 from fusedlstm.layers.base import Array, Backward, Shape, show_shape
@@ -231,7 +232,7 @@ class MultiHeadAttention(SeveralInputs):
                     checked = self.check_mask(mask, size)
                     parts.append(checked[:, None, :, None] if k == 0 else checked[:, None, None])
         if attention_mask is not None:
-            given = np.asarray(attention_mask)
+            given = placement.as_array(attention_mask)
             self._check_attention_mask(given.shape, shape)
             checked = self.check_mask(given, given.shape)
             parts.append(checked[:, None] if checked.ndim == 3 else checked)
@@ -307,7 +308,7 @@ class MultiHeadAttention(SeveralInputs):
         dropped, through_dropout = weights, None
         if self._dropout is not None and training:
             dropped, through_dropout = self._dropout.forward(weights, True, need_backward=keep)
-        context = np.empty((batch, queries, heads, self.value_dim), self.dtype)
+        context = np.empty((batch, queries, heads, self.value_dim), self.dtype, like=query)
         np.matmul(dropped, v, out=context.swapaxes(1, 2))
         context = context.reshape(batch * queries, heads * self.value_dim)
         out_kernel = w_o.value.reshape(context.shape[1], math.prod(w_o.shape[2:]))
@@ -333,7 +334,7 @@ class MultiHeadAttention(SeveralInputs):
 
             def unproject(x: Array, d_left: Array, d_right: Array, kernel: Variable) -> Array | None:
                 """From the two factors of the gradient of (B,N,T,dim) to that of x; keeps the weights' gradients."""
-                d_heads = np.empty((*x.shape[:2], heads, kernel.shape[2]), self.dtype)
+                d_heads = np.empty((*x.shape[:2], heads, kernel.shape[2]), self.dtype, like=x)
                 np.matmul(d_left, d_right, out=d_heads.swapaxes(1, 2))
                 d_flat = d_heads.reshape(math.prod(x.shape[:2]), heads * kernel.shape[2])
                 if self.trainable:

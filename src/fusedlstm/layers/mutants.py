@@ -106,7 +106,7 @@ class Mutant(Cell):
         x = self.check_inputs(inputs)
         (h,) = self.check_states(states, len(x))
         w, u = self._split(self.kernel.value, self.of_x), self._split(self.recurrent_kernel.value, self.of_h)
-        bias = np.zeros((1, 3 * self.units), x.dtype) if self.bias is None else self.bias.value[None]
+        bias = np.zeros((1, 3 * self.units), x.dtype, like=x) if self.bias is None else self.bias.value[None]
         pre = {part: np.repeat(b, len(x), axis=0) for part, b in self._split(bias, "zra").items()}
         for part, weights in w.items():
             pre[part] += x @ weights

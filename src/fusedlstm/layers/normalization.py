@@ -303,7 +303,7 @@ class BatchNormalization(_Normalization):
             if used is not None:
                 count = np.maximum(used.sum(axis=0), 1)
             if used is None:  # a product is faster than a sum over rows
-                mean = np.matmul(np.ones(len(flat), self.dtype), flat) / count
+                mean = np.matmul(np.ones(len(flat), self.dtype, like=flat), flat) / count
             else:
                 mean = np.einsum("ij,ij->j", flat, used) / count
             centered = flat - mean

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 
 # A function of a and b, and the gradients with respect to each from that of y, a, b and y.
@@ -64,9 +65,10 @@ class _AnyNumbers(Layer):
         return self.dtype.kind in "iub"
 
     def _array(self, x: Any) -> Array:
-        if type(x) is np.ndarray and x.dtype == self.dtype:
-            return x
-        return real_array(self.label, "inputs", x).astype(self.dtype, copy=False)
+        if type(x) is placement.array_type and x.dtype == self.dtype:
+            return x  # type: ignore[no-any-return]
+        array: Array = placement.place(real_array(self.label, "inputs", x).astype(self.dtype, copy=False))
+        return array
 
 
 class Arithmetic(_AnyNumbers):
@@ -270,8 +272,9 @@ class Slice(_AnyNumbers):
             return y, None
 
         def backward(d_outputs: Any) -> Array:
-            d_x = np.zeros(x.shape, np.asarray(d_outputs).dtype)
-            d_x[self._full_key(x.ndim)] = d_outputs
+            d_y = placement.as_array(d_outputs)
+            d_x = np.zeros(x.shape, d_y.dtype, like=d_y)
+            d_x[self._full_key(x.ndim)] = d_y
             return d_x
 
         return y, backward

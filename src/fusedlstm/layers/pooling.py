@@ -102,8 +102,8 @@ class MaxPooling1D(_Pooling):
 
         def backward(d_outputs: Any) -> Array:
             d_y = self.check_gradient("y", d_outputs, outputs.shape)
-            d_padded = np.zeros(padded.shape, self.dtype)
-            free = np.ones(outputs.shape, bool)
+            d_padded = np.zeros(padded.shape, self.dtype, like=d_y)
+            free = np.ones(outputs.shape, bool, like=d_y)
             for k in range(self.pool_size):
                 hit = ~(view[:, :, k] < outputs) & free  # NaN too
                 free &= ~hit
@@ -159,7 +159,7 @@ class AveragePooling1D(_Pooling):
 
         def backward(d_outputs: Any) -> Array:
             d_each = self.check_gradient("y", d_outputs, outputs.shape) * share
-            d_padded = np.zeros(padded.shape, self.dtype)
+            d_padded = np.zeros(padded.shape, self.dtype, like=d_each)
             for k in range(self.pool_size):
                 d_padded[:, self._tap(k, count)] += d_each
             return d_padded[:, ahead : ahead + steps]
@@ -219,7 +219,7 @@ class GlobalMaxPooling1D(_GlobalPooling, EndsMask):
 
         def backward(d_outputs: Any) -> Array:
             d_y: Array = self.check_gradient("y", d_outputs, outputs.shape)
-            d_x = np.zeros(x.shape, self.dtype)
+            d_x = np.zeros_like(x)
             np.put_along_axis(d_x, where, d_y if self.keepdims else d_y[:, None], axis=1)
             return d_x
 
@@ -257,9 +257,9 @@ class GlobalAveragePooling1D(_GlobalPooling):
         """(B,T,F) -> (B,F), or (B,1,F) with `keepdims`; see `Layer.forward`."""
         x = self.check_inputs(inputs)
         if mask is None:
-            used = np.ones((x.shape[0], x.shape[1]), bool)
+            used = np.ones((x.shape[0], x.shape[1]), bool, like=x)
             outputs = x.mean(axis=1)
-            share = np.full((len(x), 1), 1 / x.shape[1], self.dtype)
+            share = np.full((len(x), 1), 1 / x.shape[1], self.dtype, like=x)
         else:
             used = self.check_mask(mask, x.shape[:2])
             share = (1 / np.maximum(used.sum(axis=1), 1)).astype(self.dtype)[:, None]

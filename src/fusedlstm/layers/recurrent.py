@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusedlstm import activations, backends, constraints, initializers, random, regularizers
+from fusedlstm.backends import placement
 from fusedlstm.layers import segments
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.checks import level_of_caller
@@ -278,7 +279,7 @@ class Recurrent(Layer):
         return packed
 
     def _check_state(self, initial_state: Any, batch: int) -> list[Array]:
-        if len(self.state_sizes) == 1 and isinstance(initial_state, np.ndarray):
+        if len(self.state_sizes) == 1 and placement.is_array(initial_state):
             initial_state = [initial_state]
         if not isinstance(initial_state, list | tuple):
             raise self._wrong_states(type(initial_state).__name__)
@@ -289,7 +290,7 @@ class Recurrent(Layer):
             for name, state in zip(self.state_sizes, initial_state, strict=True)
         ]
         self._check_state_shapes([array.shape for array in arrays], batch)
-        return [np.ascontiguousarray(array, self.dtype) for array in arrays]
+        return [placement.contiguous(array, self.dtype) for array in arrays]
 
     def _wrong_states(self, got: str) -> ValueError:
         names = ", ".join(self.state_sizes)
@@ -428,7 +429,7 @@ class Recurrent(Layer):
         if training:
             options.update(self._masks(len(x), x.shape[1]))
         if states:
-            options.update(zip((INITIAL[name] for name in self.state_sizes), states, strict=True))
+            options.update(zip((INITIAL[name] for name in self.state_sizes), map(placement.place, states), strict=True))
         options.update(
             mask=mask,
             return_sequences=self.return_sequences,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import random
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape
 from fusedlstm.layers.simple import Dropout
 
@@ -80,8 +81,9 @@ class GaussianNoise(Layer):
         x = self.check_inputs(inputs)
         outputs = x
         if training and self.stddev:
-            outputs = self._generator.standard_normal(x.shape, dtype=self.dtype.type)  # type: ignore[arg-type]
-            outputs *= self.dtype.type(self.stddev)
+            noise = self._generator.standard_normal(x.shape, dtype=self.dtype.type)  # type: ignore[arg-type]
+            noise *= self.dtype.type(self.stddev)
+            outputs = placement.beside(noise, x)
             outputs += x
         if not (training if need_backward is None else need_backward):
             return outputs, None

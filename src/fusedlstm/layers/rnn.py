@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.cells import StackedRNNCells, check_cell, flat_states, output_size, summed
 from fusedlstm.layers.through_time import Run, RunBackward, through_time
@@ -170,7 +171,7 @@ class RNN(Layer):
         given = flat_states(initial_state)
         arrays = [real_array(self.label, f"initial_state[{k}]", state) for k, state in enumerate(given)]
         self._check_state_shapes([array.shape for array in arrays], batch)
-        return [np.ascontiguousarray(array, self.dtype) for array in arrays]
+        return [placement.contiguous(array, self.dtype) for array in arrays]
 
     def _check_state_shapes(self, shapes: Sequence[Shape], batch: int | None) -> None:
         """Raise a ValueError unless initial states may have these shapes; an unknown batch size fits any."""
@@ -229,7 +230,7 @@ class RNN(Layer):
         need_d_x = need_d_inputs
         for k, cell in enumerate(cells):
             count, last = len(flat_states(cell.state_size)), k == len(cells) - 1
-            mine = None if states is None else states[len(final) : len(final) + count]
+            mine = None if states is None else [placement.place(s) for s in states[len(final) : len(final) + count]]
             run = Run(
                 self.label, y, mask, mine, training, keep, self.return_sequences or not last,
                 self.zero_output_for_mask and last, need_d_x,

@@ -124,7 +124,7 @@ def forward(call: KernelCall, ends: Sequence[int], numbers: int) -> Generator[Ke
         saved.kept.append(None if recompute else kept_of_piece)
         if saved.return_sequences:
             if outputs is None:
-                outputs = np.empty((*x.shape[:2], y.shape[2]), y.dtype)
+                outputs = np.empty((*x.shape[:2], y.shape[2]), y.dtype, like=y)
             outputs[:, begin:end] = y
     return (outputs if saved.return_sequences else y, *states.values(), saved)
 
@@ -136,7 +136,7 @@ def backward(
     d_last = None if saved.return_sequences else d_y  # of the output after a segment, where there is one alone
     found: Any = None
     totals: dict[str, Array] = {}
-    d_x = np.empty(saved.inputs_shape, saved.calls[0].arguments[0].dtype) if need_d_x else None
+    d_x: Any = None
     for begin, end in reversed(saved.ends):
         piece, kept = saved.calls.pop(), saved.kept.pop()
         if saved.recompute:
@@ -145,7 +145,9 @@ def backward(
         d_last = _d_repeated(piece.options["mask"], d_piece) if saved.repeats and d_piece is not None else None
         found = yield KernelCall(backend, function, (kept, d_piece, *d_states), {"need_d_x": need_d_x})
         d_states = [d for d in (found.d_h0, found.d_c0, found.d_g0) if d is not None]
-        if d_x is not None:
+        if need_d_x:
+            if d_x is None:
+                d_x = np.empty(saved.inputs_shape, found.d_x.dtype, like=found.d_x)
             d_x[:, begin:end] = found.d_x
         for name, part in found._asdict().items():
             if part is not None and name not in _NOT_SUMMED:

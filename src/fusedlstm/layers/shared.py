@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Layer, Shape, real_array, show_shape
 
 
@@ -64,7 +65,7 @@ class SeveralInputs(Layer):
         self.check_shapes(shapes)
         if not self.built:
             self.build(shapes)
-        return [array.astype(self.dtype, copy=False) for array in arrays]
+        return [placement.place(array.astype(self.dtype, copy=False)) for array in arrays]
 
     def check_masks(self, mask: Any, shapes: list[tuple[int, ...]]) -> list[Array | None] | None:
         """One mask or None for each input, of its leading axes; None if there is no mask at all."""

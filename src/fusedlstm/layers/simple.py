@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm import activations, random
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape
 from fusedlstm.layers.shared import EndsMask
 
@@ -62,7 +63,8 @@ class Dropout(Layer):
         keep = training if need_backward is None else need_backward
         if not training or self.rate == 0:
             return x, (lambda d_outputs: d_outputs) if keep else None
-        factors = random.dropout_factors(self._generator, self._noise(x.shape), self.rate, self.dtype)
+        drawn = random.dropout_factors(self._generator, self._noise(x.shape), self.rate, self.dtype)
+        factors = placement.beside(drawn, x)
         outputs = x * factors
         if not keep:
             return outputs, None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Layer, show_shape
 from fusedlstm.layers.cells import Cell, FusedCell, flat_states, output_size, summed
 from fusedlstm.layers.recurrent import Recurrent
@@ -89,13 +90,13 @@ def _first_states(cell: Any, run: Run) -> list[Array]:
         return run.states
     own = getattr(cell, "get_initial_state", None)
     if own is None:
-        return [np.zeros((batch, size), dtype) for size in flat_states(cell.state_size)]
+        return [np.zeros((batch, size), dtype, like=run.x) for size in flat_states(cell.state_size)]
     return _checked(cell, "initial states", own(batch_size=batch), batch, dtype)
 
 
 def _checked(cell: Any, what: str, states: Any, batch: int, dtype: Any) -> list[Array]:
     """The states that a cell gave, if they are those that its state_size says."""
-    arrays = [np.asarray(state, dtype) for state in flat_states(states)]
+    arrays = [_placed(state, dtype) for state in flat_states(states)]
     expected = [(batch, size) for size in flat_states(cell.state_size)]
     if [array.shape for array in arrays] != expected:
         got = ", ".join(show_shape(array.shape) for array in arrays)
@@ -104,8 +105,13 @@ def _checked(cell: Any, what: str, states: Any, batch: int, dtype: Any) -> list[
     return arrays
 
 
+def _placed(value: Any, dtype: Any) -> Array:
+    array: Array = placement.place(placement.as_array(value).astype(dtype, copy=False))
+    return array
+
+
 def _checked_output(cell: Any, output: Any, batch: int, dtype: Any) -> Array:
-    array = np.asarray(output, dtype)
+    array = _placed(output, dtype)
     if array.shape != (batch, output_size(cell)):
         expected = show_shape((batch, output_size(cell)))
         raise ValueError(f"{cell.label}: expected an output {expected}, got {show_shape(array.shape)}")
@@ -133,8 +139,8 @@ def _steps(cell: Any, run: Run) -> tuple[Array, list[Array], RunBackward | None]
     batch, steps, _ = x.shape
     step = _step_of(cell, run)
     states = _first_states(cell, run)
-    output = np.zeros((batch, output_size(cell)), x.dtype)  # what a masked step repeats
-    outputs = np.zeros((batch, steps, output.shape[1]), x.dtype) if run.return_sequences else output
+    output = np.zeros((batch, output_size(cell)), x.dtype, like=x)  # what a masked step repeats
+    outputs = np.zeros((batch, steps, output.shape[1]), x.dtype, like=x) if run.return_sequences else output
     ways_back = []
     for t in range(steps):
         new_output, after, back = step(x[:, t], states)
@@ -159,7 +165,7 @@ def _steps_back(cell: Any, run: Run, ways_back: list[Any], states: list[Array], 
     variables = cell.trainable_weights
 
     def backward(d_y: Any, d_states: list[Any]) -> tuple[Any, list[Any], list[Array]]:
-        d_x = np.zeros(x.shape, x.dtype) if run.need_d_x else None
+        d_x = np.zeros_like(x) if run.need_d_x else None
         d = [np.zeros_like(s) if d_s is None else d_s for s, d_s in zip(states, d_states, strict=True)]
         zeros = np.zeros_like(output)
         d_output = zeros if d_y is None or run.return_sequences else d_y

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, steps_as_rows
 
 
@@ -79,7 +80,7 @@ class TimeDistributed(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """(B,T), or of more axes if the layer makes or keeps such a mask."""
-        array = np.asarray(inputs)
+        array = placement.as_array(inputs)
         outer, inner = self._folded_mask(mask, array.shape)
         # A mask (B,T) is the outputs' too, whatever the layer makes of its steps.
         if self.layer.makes_mask or (inner is not None and inner.ndim > 1):

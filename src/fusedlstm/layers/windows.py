@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array
 
 
@@ -35,7 +36,7 @@ def pad_steps(x: Array, ahead: int, behind: int, value: float = 0.0) -> Array:
     if not ahead and not behind:
         return x
     batch, steps, features = x.shape
-    padded = np.empty((batch, ahead + steps + behind, features), x.dtype)
+    padded = np.empty((batch, ahead + steps + behind, features), x.dtype, like=x)
     padded[:, :ahead] = value
     padded[:, ahead : ahead + steps] = x
     padded[:, ahead + steps :] = value
@@ -43,7 +44,10 @@ def pad_steps(x: Array, ahead: int, behind: int, value: float = 0.0) -> Array:
 
 
 def windows(x: Array, count: int, size: int, stride: int, dilation: int = 1) -> Array:
-    """A read-only view (B,count,size,F) of the windows of x (B,T,F)."""
+    """A read-only view (B,count,size,F) of the windows of x (B,T,F); of what is not on the host a copy."""
+    if placement.is_elsewhere(x):
+        reach = max(stride * (count - 1) + 1, 0)
+        return np.stack([x[:, first : first + reach : stride] for first in range(0, size * dilation, dilation)], axis=2)
     b, t, f = x.strides
     shape = (x.shape[0], count, size, x.shape[2])
     return as_strided(x, shape, (b, stride * t, dilation * t, f), writeable=False)

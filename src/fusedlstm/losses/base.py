@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusedlstm.backends import placement
 from fusedlstm.utils.names import snake_case
 
 Array = NDArray[Any]
@@ -124,7 +125,7 @@ class Loss(ABC):
         values, _, weights, valid = self._evaluate(y_true, y_pred, sample_weight, mask, False)
         if self.reduction in ("none", None):
             return values if weights is None else _used(values, valid) * weights
-        return self._reduce(values, weights, valid)[0]
+        return float(self._reduce(values, weights, valid)[0])
 
     def value_and_gradient(
         self,
@@ -150,6 +151,7 @@ class Loss(ABC):
         Returns
         -------
         loss : float
+            Of predictions that are not on the host an array without axes, where they are.
         d_y_pred : array
             Of y_pred's shape and dtype.
 
@@ -168,7 +170,7 @@ class Loss(ABC):
         if valid is not None:  # 0 * NaN
             d_pred = np.where(self._over_outputs(valid, d_pred.ndim), d_pred, d_pred.dtype.type(0))
         if self.dtype is not None:
-            d_pred = d_pred.astype(np.result_type(y_pred), copy=False)
+            d_pred = d_pred.astype(placement.as_array(y_pred).dtype, copy=False)
         shape = np.shape(y_pred)
         return loss, d_pred if d_pred.shape == shape else d_pred.reshape(shape)
 
@@ -181,7 +183,7 @@ class Loss(ABC):
         return of_values.reshape(of_values.shape + (1,) * (ndim - of_values.ndim))
 
     def _arrays(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
-        true, pred = np.asarray(y_true), np.asarray(y_pred)
+        true, pred = placement.as_array(y_true), placement.as_array(y_pred)
         if pred.dtype.kind not in "fiub" or true.dtype.kind not in "fiub":
             name, wrong = ("y_true", true) if pred.dtype.kind in "fiub" else ("y_pred", pred)
             raise TypeError(f"{type(self).__name__}: expected {name} to be numbers, got dtype {wrong.dtype}")
@@ -210,10 +212,12 @@ class Loss(ABC):
             sample_weight is not None and (pred.ndim == 1 or np.size(sample_weight) > len(pred))
         )
         true, pred = self.align(true, pred, per_step)
+        true = placement.beside(true, pred)  # now that the labels were looked at, which is best done on the host
         values, backward, valid = self._forward(true, pred, mask, gradient)
         if sample_weight is None and valid is None:
             return values, backward, None, None
-        return values, backward, self._weights(values, sample_weight, valid), valid
+        weights = placement.beside(self._weights(values, sample_weight, valid), values)
+        return values, backward, weights, None if valid is None else placement.beside(valid, values)
 
     def _forward(
         self, y_true: Array, y_pred: Array, mask: ArrayLike | None, gradient: bool
@@ -234,20 +238,19 @@ class Loss(ABC):
             weights = weights.astype(values.dtype, copy=False)
         if valid is None:
             return weights
-        count = int(np.count_nonzero(valid))
-        factor = valid.size / count if self.reduction in _MEANS and count else 1.0
-        factors = np.where(valid, values.dtype.type(factor), values.dtype.type(0))
+        factors = valid.astype(values.dtype)
+        if self.reduction in _MEANS:
+            factors *= (valid.size / np.maximum(np.count_nonzero(valid), 1)).astype(values.dtype)
         return factors if weights is None else weights * factors
 
     def _reduce(self, values: Array, weights: Array | None, valid: Array | None) -> tuple[float, Any]:
         """The loss, and its gradient with respect to the values."""
-        if weights is None:
-            total, divisor = float(np.add.reduce(values, axis=None, dtype=np.float64)), float(values.size)
-        else:
-            products = _used(values, valid) * weights
-            total, divisor = float(np.add.reduce(products, axis=None, dtype=np.float64)), float(values.size)
+        divisor = float(values.size)
+        if weights is not None:
+            values = _used(values, valid) * weights
             if self.reduction == "mean_with_sample_weight":
                 divisor = float(weights.sum(dtype=np.float64))
+        total = placement.plain_number(np.add.reduce(values, axis=None, dtype=np.float64))
         scale = 1.0 if self.reduction == "sum" else (1.0 / divisor if divisor else 0.0)
         return total * scale, scale if weights is None else weights * scale
 
@@ -318,7 +321,7 @@ def spread(owner: str, name: str, weights: ArrayLike, shape: tuple[int, ...]) ->
     TypeError
         If they are not numbers.
     """
-    given = fitted = np.asarray(weights)
+    given = fitted = placement.as_array(weights)
     if given.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected {name} to be numbers, got dtype {given.dtype}")
     if given.shape == shape:

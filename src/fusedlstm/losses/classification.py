@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fusedlstm.backends import placement
 from fusedlstm.losses.base import Array, Backward, ElementwiseLoss, Loss, at, check_axis
 from fusedlstm.utils.numbers import number
 
@@ -80,7 +81,8 @@ class BinaryCrossentropy(ElementwiseLoss):
 
 def log_softmax(x: Array, axis: int) -> Array:
     shifted = x - x.max(axis=axis, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+    log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return log_p
 
 
 class CategoricalCrossentropy(Loss):
@@ -206,15 +208,14 @@ class SparseCategoricalCrossentropy(Loss):
             whole = np.isfinite(labels)
             whole &= labels == np.where(whole, np.rint(labels), 0)
             if not whole.all():
-                raise ValueError(
-                    f"SparseCategoricalCrossentropy: expected labels to be integers, got {labels[~whole].flat[0]}"
-                )
+                wrong = placement.fetch(labels[~whole]).flat[0]
+                raise ValueError(f"SparseCategoricalCrossentropy: expected labels to be integers, got {wrong}")
         labels = labels.astype(np.int64, copy=False)
         used = labels if self.ignore_class is None else labels[labels != self.ignore_class]
         if used.size and used.view(np.uint64).max() >= classes:  # where negative ones are large
             raise ValueError(
                 f"SparseCategoricalCrossentropy: expected labels in 0 ... {classes - 1} for y_pred {y_pred.shape}, "
-                f"got {used.min()} ... {used.max()}"
+                f"got {placement.fetch(used.min())} ... {placement.fetch(used.max())}"
             )
         return labels, y_pred
 
@@ -227,7 +228,7 @@ class SparseCategoricalCrossentropy(Loss):
         moved = y_pred if self.axis in (-1, y_pred.ndim - 1) else np.moveaxis(y_pred, self.axis, -1)
         rows = moved.reshape(-1, moved.shape[-1])
         labels = (y_true if valid is None else np.where(valid, y_true, 0)).reshape(-1)
-        chosen = np.arange(len(rows)), labels
+        chosen = np.arange(len(rows), like=labels), labels
         if self.from_logits:
             log_p = log_softmax(rows, -1)
             values = -log_p[chosen]

@@ -13,27 +13,28 @@ from fusedlstm.losses.base import Array, Backward, Loss, PlainLoss
 _EPSILON = 1e-7
 
 
-def _signs(y_true: Array) -> Array:
-    """Labels -1 and 1; those that are 0 and 1, all of them, are converted."""
-    return 2 * y_true - 1 if ((y_true == 0) | (y_true == 1)).all() else y_true
+class _OfSigns(PlainLoss):
+    """Base of the losses for labels -1 and 1; those that are 0 and 1, all of them, are converted."""
+
+    def align(self, y_true: Array, y_pred: Array, weighted: bool) -> tuple[Array, Array]:
+        true, pred = super().align(y_true, y_pred, weighted)
+        return 2 * true - 1 if ((true == 0) | (true == 1)).all() else true, pred
 
 
-class Hinge(PlainLoss):
+class Hinge(_OfSigns):
     """The mean over the last axis of max(1 - t y_pred, 0), for labels t of -1 and 1, or 0 and 1 (then 2 t - 1)."""
 
     def elements(self, y_true: Array, y_pred: Array) -> tuple[Array, Callable[[], Array]]:
-        signs = _signs(y_true)
-        lacking = np.maximum(1 - signs * y_pred, 0)
-        return lacking, lambda: -signs * (lacking > 0)
+        lacking = np.maximum(1 - y_true * y_pred, 0)
+        return lacking, lambda: -y_true * (lacking > 0)
 
 
-class SquaredHinge(PlainLoss):
+class SquaredHinge(_OfSigns):
     """The mean over the last axis of the squares of what `Hinge` takes the mean of."""
 
     def elements(self, y_true: Array, y_pred: Array) -> tuple[Array, Callable[[], Array]]:
-        signs = _signs(y_true)
-        lacking = np.maximum(1 - signs * y_pred, 0)
-        return lacking * lacking, lambda: -2 * signs * lacking
+        lacking = np.maximum(1 - y_true * y_pred, 0)
+        return lacking * lacking, lambda: -2 * y_true * lacking
 
 
 class CategoricalHinge(Loss):

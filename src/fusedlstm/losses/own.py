@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from fusedlstm.backends import placement
 from fusedlstm.losses.base import Array, Backward, Loss
 from fusedlstm.utils.custom_objects import function_config, function_from
 
@@ -43,7 +42,9 @@ class FunctionLoss(Loss):
                 f"loss '{self.name}': expected the function to return (values, gradient), got {type(result).__name__} "
                 "(a gradient is not found by itself)"
             )
-        values, gradient = (np.asarray(part, y_pred.dtype) for part in result)
+        values, gradient = (
+            placement.beside(placement.as_array(part).astype(y_pred.dtype, copy=False), y_pred) for part in result
+        )
         if values.shape != y_pred.shape[: values.ndim]:
             raise ValueError(
                 f"loss '{self.name}': expected values of the first axes of y_pred {y_pred.shape}, got {values.shape}"
@@ -52,7 +53,7 @@ class FunctionLoss(Loss):
             raise ValueError(f"loss '{self.name}': expected a gradient {y_pred.shape}, got {gradient.shape}")
 
         def backward(d_values: Any) -> Array:
-            d = np.asarray(d_values, y_pred.dtype)
+            d = placement.as_array(d_values).astype(y_pred.dtype, copy=False)
             return gradient * d.reshape(d.shape + (1,) * (gradient.ndim - d.ndim))
 
         return values, backward

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fusedlstm.backends import placement
 from fusedlstm.metrics.base import Array, ElementMean, aligned
 from fusedlstm.utils.numbers import integer
 
@@ -50,7 +51,7 @@ class CategoricalAccuracy(ElementMean):
         super().__init__(name, dtype)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray(y_true.argmax(axis=-1) == y_pred.argmax(axis=-1))
+        return placement.as_array(y_true.argmax(axis=-1) == y_pred.argmax(axis=-1))  # type: ignore[no-any-return]
 
 
 class SparseCategoricalAccuracy(ElementMean):
@@ -62,7 +63,7 @@ class SparseCategoricalAccuracy(ElementMean):
         super().__init__(name, dtype)
 
     def align(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
-        return aligned(f"metric '{self.name}'", y_true, np.asarray(y_pred).argmax(axis=-1))
+        return aligned(f"metric '{self.name}'", y_true, placement.as_array(y_pred).argmax(axis=-1))
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         return y_true == y_pred
@@ -109,13 +110,14 @@ class SparseTopKCategoricalAccuracy(ElementMean):
         self.k, self.from_sorted_ids = integer(type(self).__name__, "k", k, 1), bool(from_sorted_ids)
 
     def align(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
-        pred = np.asarray(y_pred)
+        pred = placement.as_array(y_pred)
         labels, _ = aligned(f"metric '{self.name}'", y_true, np.empty(pred.shape[:-1]))
         return labels, pred
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         if self.from_sorted_ids:
-            return np.asarray((y_pred[..., : self.k] == y_true[..., None]).any(axis=-1))
+            found: Array = (y_pred[..., : self.k] == y_true[..., None]).any(axis=-1)
+            return found
         return _among_best(y_true, y_pred, self.k)
 
     def get_config(self) -> dict[str, Any]:
@@ -126,7 +128,8 @@ def _among_best(labels: Array, y_pred: Array, k: int) -> Array:
     """Whether fewer than k numbers of a row are above that of its label, and it is finite."""
     known = (labels >= 0) & (labels < y_pred.shape[-1])
     chosen = np.take_along_axis(y_pred, np.where(known, labels, 0).astype(np.intp)[..., None], axis=-1)
-    return np.asarray(known & np.isfinite(chosen[..., 0]) & ((y_pred > chosen).sum(axis=-1) < k))
+    best: Array = known & np.isfinite(chosen[..., 0]) & ((y_pred > chosen).sum(axis=-1) < k)
+    return best
 
 
 def _values(metric: ElementMean, y_true: ArrayLike, y_pred: ArrayLike) -> Array:

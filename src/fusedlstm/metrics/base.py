@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusedlstm import initializers, losses
+from fusedlstm.backends import placement
 from fusedlstm.losses.base import spread
 from fusedlstm.utils.custom_objects import find_function, function_from, is_function_config
 from fusedlstm.utils.names import snake_case
@@ -156,7 +157,7 @@ def plain(result: Any) -> Any:
 
 
 def _numbers(owner: str, name: str, value: ArrayLike) -> Array:
-    array = np.asarray(value)
+    array: Array = placement.as_array(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected {name} to be numbers, got dtype {array.dtype}")
     return array
@@ -179,8 +180,12 @@ def as_rows(
     sample_weight: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> tuple[Array, Array, Array | None]:
-    """What counts of a batch as rows (N,C), one for each sample or step, and the weight of every number in them."""
-    true, pred = aligned(owner, y_true, y_pred)
+    """What counts of a batch as rows (N,C), one for each sample or step, and the weight of every number in them.
+
+    On the host, as sorting and counting are.
+    """
+    true, pred = aligned(owner, placement.fetch(y_true), placement.fetch(y_pred))
+    sample_weight, mask = placement.fetch(sample_weight), placement.fetch(mask)
     if not pred.ndim:
         raise ValueError(f"{owner}: expected y_pred to have a batch axis, got a single number")
     if pred.ndim == 1:
@@ -220,12 +225,12 @@ class _Reduction(Metric):
             self._count += weight
             return
         owner = f"metric '{self.name}'"
-        array = np.asarray(values)
+        array = placement.as_array(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{owner}: expected numbers, got dtype {array.dtype}")
         per_sample = self._per_sample(array.shape)
         if sample_weight is None and mask is None:
-            self._total += float(array.sum(dtype=np.float64)) / per_sample
+            self._total += placement.plain_number(array.sum(dtype=np.float64)) / per_sample
             self._count += array.size / per_sample
             return
         weights = np.ones(array.shape)
@@ -234,8 +239,8 @@ class _Reduction(Metric):
         if mask is not None:
             used = spread(owner, "mask", mask, array.shape) != 0
             weights, array = np.where(used, weights, 0), np.where(used, array, 0)
-        self._total += float((array * weights).sum()) / per_sample
-        self._count += float(weights.sum()) / per_sample
+        self._total += placement.plain_number((array * weights).sum()) / per_sample
+        self._count += placement.plain_number(weights.sum()) / per_sample
 
     @abstractmethod
     def _per_sample(self, shape: tuple[int, ...]) -> int:
@@ -258,7 +263,8 @@ class Mean(_Reduction):
         return max(math.prod(shape[1:]), 1)
 
     def result(self) -> float:
-        return self._total / self._count if self._count else 0.0
+        total, count = float(self._total), float(self._count)
+        return total / count if count else 0.0
 
 
 class Sum(_Reduction):
@@ -271,7 +277,7 @@ class Sum(_Reduction):
         return 1
 
     def result(self) -> float:
-        return self._total
+        return float(self._total)
 
 
 class MeanMetricWrapper(Mean):
@@ -383,7 +389,7 @@ class LossMetric(Mean):
         if ignored is not None:
             shape = list(np.shape(y_pred))
             del shape[self.loss.axis]
-            counted = (np.asarray(y_true) != ignored).reshape(shape)
+            counted = (placement.as_array(y_true) != ignored).reshape(shape)
             mask = counted if mask is None else counted & (spread(self.name, "mask", mask, counted.shape) != 0)
         values = self.loss.values(y_true, y_pred, sample_weight, mask)
         super().update_state(values, sample_weight, mask)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fusedlstm.backends import placement
 from fusedlstm.metrics.base import Array, ElementMean
 
 
@@ -34,7 +35,8 @@ class PearsonCorrelation(ElementMean):
     def values(self, y_true: Array, y_pred: Array) -> Array:
         true, pred, covariance = self._centred(y_true, y_pred)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(covariance / np.sqrt((true**2).mean(self.axis) * (pred**2).mean(self.axis)))
+            correlation = covariance / np.sqrt((true**2).mean(self.axis) * (pred**2).mean(self.axis))
+        return placement.as_array(correlation)  # type: ignore[no-any-return]
 
     def _centred(self, y_true: Array, y_pred: Array) -> tuple[Array, Array, Array]:
         """Both less their means, and their covariance."""
@@ -58,7 +60,7 @@ class ConcordanceCorrelation(PearsonCorrelation):
         true, pred, covariance = self._centred(y_true, y_pred)
         apart = y_true.mean(self.axis, dtype=np.float64) - y_pred.mean(self.axis, dtype=np.float64)
         spread = (true**2).mean(self.axis) + (pred**2).mean(self.axis) + apart**2
-        return np.asarray(2 * covariance / (spread + 1e-7))
+        return placement.as_array(2 * covariance / (spread + 1e-7))  # type: ignore[no-any-return]
 
 
 def pearson_correlation(y_true: ArrayLike, y_pred: ArrayLike, axis: Any = -1) -> Array:

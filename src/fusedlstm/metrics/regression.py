@@ -72,7 +72,8 @@ class CosineSimilarity(ElementMean):
         true, pred = (a.astype(np.float64, copy=False) for a in (y_true, y_pred))
         lengths = np.linalg.norm(true, axis=self.axis) * np.linalg.norm(pred, axis=self.axis)
         products = (true * pred).sum(axis=self.axis)
-        return np.asarray(np.divide(products, lengths, out=np.zeros_like(lengths), where=lengths != 0))
+        cosines: Array = np.divide(products, lengths, out=np.zeros_like(lengths), where=lengths != 0)
+        return cosines
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

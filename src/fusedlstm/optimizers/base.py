@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusedlstm import backends
+from fusedlstm.backends import placement
 from fusedlstm.gradients import RowGradient
 from fusedlstm.optimizers.clipping import clip_scales
 from fusedlstm.optimizers.settings import Settings
@@ -126,11 +127,33 @@ class Optimizer(Settings):
             return
         starts = self.slots()
         self._slots = [
-            tuple(None if start is None else np.full(v.shape, start, v.dtype) for start in starts) for v in variables
+            tuple(None if start is None else np.full_like(v.value, start) for start in starts) for v in variables
         ]
-        self._averages = [np.zeros(v.shape, v.dtype) for v in variables] if self.use_ema else []
-        self._accumulated = [np.zeros(v.shape, v.dtype) for v in variables] if self.gradient_accumulation_steps else []
+        self._averages = [np.zeros_like(v.value) for v in variables] if self.use_ema else []
+        self._accumulated = [np.zeros_like(v.value) for v in variables] if self.gradient_accumulation_steps else []
         self._trained = list(variables)
+        placement.follow(self)
+
+    def moved(self, move: Callable[[Any], Any]) -> Callable[[], None]:
+        """See `placement.Owner`."""
+        attributes = self._elsewhere(move)
+        return lambda: vars(self).update(attributes)
+
+    def _elsewhere(self, move: Callable[[Any], Any]) -> dict[str, Any]:
+        """The attributes that hold arrays, with copies of these elsewhere."""
+        return {
+            "_slots": [tuple(None if buffer is None else move(buffer) for buffer in slots) for slots in self._slots],
+            "_averages": [*map(move, self._averages)],
+            "_accumulated": [*map(move, self._accumulated)],
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | self._elsewhere(placement.fetch)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        vars(self).update(self._elsewhere(placement.place))
+        placement.follow(self)
 
     def _places(self, variables: Sequence[Variable]) -> Sequence[int]:
         """Where the variables stand among those of `build`, which they are or, when some were frozen since, among."""
@@ -224,7 +247,7 @@ class Optimizer(Settings):
     def _as_dtype(self, gradient: Any, dtype: np.dtype[Any]) -> Any:
         if isinstance(gradient, RowGradient) and self.takes_rows:
             return gradient.astype(dtype)
-        return np.asarray(gradient, dtype, "C")
+        return placement.contiguous(gradient.whole() if isinstance(gradient, RowGradient) else gradient, dtype)
 
     def _update_all(self, given: Sequence[tuple[Any, Variable, int]], rate: float, scale: float) -> None:
         """Clip, decay and update: `scale` times each gradient."""
@@ -280,7 +303,7 @@ class Optimizer(Settings):
         rate = self._learning_rate
         state = [np.asarray(self._iterations, np.int64)]
         state += [np.asarray(rate)] if isinstance(rate, float) else []
-        state += [buffer.copy() for buffer in self._buffers()]
+        state += [np.array(buffer) for buffer in self._buffers()]
         return state + [np.asarray(getattr(self, name)) for name in self.scalars if self.built]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:

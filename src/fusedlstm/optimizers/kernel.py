@@ -50,5 +50,5 @@ class KernelOptimizer(Optimizer):
 
         return update
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_prepared"}
+    def _elsewhere(self, move: Callable[[Any], Any]) -> dict[str, Any]:
+        return super()._elsewhere(move) | {"_prepared": None}

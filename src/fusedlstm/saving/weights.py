@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedlstm.backends import placement
 from fusedlstm.saving.errors import FileError
 from fusedlstm.saving.layout import groups
 
@@ -45,7 +46,7 @@ def collect(model: Any, optimizer: bool) -> tuple[dict[str, Array], dict[str, st
     names: dict[str, str] = {}
     for group in groups(model):
         names[group.path] = group.layer.name
-        arrays.update((path, variable.value) for path, variable in group.items())
+        arrays.update((path, placement.fetch(variable.value)) for path, variable in group.items())
     if optimizer and model.optimizer is not None and model.optimizer.built:
         arrays.update((f"{_OPTIMIZER}{k}", array) for k, array in enumerate(model.optimizer.variables))
         names["optimizer"] = model.optimizer.name
