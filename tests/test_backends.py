@@ -219,6 +219,17 @@ def test_larger_shapes(backend, dtype, rng, shape):
     Case(rng, dtype, *shape, mask="random", return_sequences=False).compare(backend)
 
 
+@pytest.mark.parametrize("cell", GATE_COUNT)
+def test_memory_for_inputs_is_for_those_of_the_call(backend, cell):
+    """Scratch for a chunk of steps of a fixed size would take more than 100 GB here."""
+    inputs, gates = 2_000_000, GATE_COUNT[cell]
+    kernel, recurrent = np.ones((inputs, gates), np.float32), np.ones((1, gates), np.float32)
+    packed = getattr(backend, f"{cell}_pack")(kernel, recurrent, None)
+    y, *_ = getattr(backend, f"{cell}_forward")(np.ones((1, 2, inputs), np.float32), packed, return_sequences=True)
+    assert y.shape == (1, 2, 1)
+    assert np.isfinite(y).all()
+
+
 LAYOUTS = {
     "time-major": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
     "reversed time": lambda x: np.ascontiguousarray(x[:, ::-1])[:, ::-1],
@@ -450,6 +461,11 @@ def test_matmul(backend, dtype, rng, sizes, layout):
     assert_close(backend.matmul(a, b, bias, out=out, accumulate=True), before + exact + bias, dtype, inner)
 
 
+def test_matmul_overflows_in_silence(backend):
+    a, b = np.array([[np.inf, 1e38]], np.float32), np.array([[1], [3e38]], np.float32)
+    assert np.isnan(backend.matmul(a, b, np.array([-np.inf], np.float32)))
+
+
 def test_matmul_is_the_same_for_any_number_of_threads(c_kernels, dtype, rng):
     for rows, columns in ((200, 90), (2, 900)):
         a, b = rng.normal(size=(rows, 500)).astype(dtype), rng.normal(size=(500, columns)).astype(dtype)
@@ -530,6 +546,12 @@ def test_optimizer_updates(backend, dtype, rng, name, state, options, size):
 # Wrong arguments reach no kernel.
 
 
+def read_only(*shape):
+    array = np.zeros(shape, np.float32)
+    array.flags.writeable = False
+    return array
+
+
 BAD_CALLS = [
     (lambda b, k: b.lstm_forward(k["x"][0], k["packed"]), ValueError,
      "lstm_forward: expected x (batch, steps, 2), got (4, 2)"),
@@ -557,6 +579,8 @@ BAD_CALLS = [
      ValueError, "lstm_pack: expected gate_recurrence (15, 15) of float32, got (5, 5) of float32"),
     (lambda b, k: b.lstm_pack(np.zeros((2, 20), "f"), np.zeros((3, 20), "f"), None, projection=np.zeros((3, 5), "f")),
      ValueError, "lstm_pack: expected projection (5, 3) of float32, got (3, 5) of float32"),
+    (lambda b, k: b.lstm_pack(np.zeros((2, 20), "f"), np.zeros((0, 20), "f"), None, projection=np.zeros((5, 0), "f")),
+     ValueError, "lstm_pack: argument 'projection' is out of its domain"),
     (lambda b, k: b.lstm_forward(k["x"], k["packed"], g0=np.zeros((3, 15), "f")), ValueError,
      "lstm_forward: expected g0 only with weights packed with gate_recurrence"),
     (lambda b, k: b.lstm_forward(k["x"], k["packed"], normalization=np.zeros((8, 5), "f")), ValueError,
@@ -571,6 +595,12 @@ BAD_CALLS = [
      "matmul: expected a (rows, inner) and b (inner, columns), got (2, 3) and (4, 2)"),
     (lambda b, k: b.matmul(np.zeros((2, 3), "f"), np.zeros((3, 2), "f"), accumulate=True), ValueError,
      "matmul: expected out with accumulate=True, got None"),
+    (lambda b, k: b.matmul(np.zeros((2, 3), "f"), np.zeros((3, 2), "f"), out=read_only(2, 2)), ValueError,
+     "matmul: expected out writeable"),
+    (lambda b, k: b.activation_forward(np.zeros(3, "f"), "tanh", out=read_only(3)), ValueError,
+     "activation_forward: expected out writeable"),
+    (lambda b, k: b.activation_backward(np.zeros(3, "f"), np.zeros(3, "f"), "tanh", out=read_only(3)), ValueError,
+     "activation_backward: expected out writeable"),
     (lambda b, k: b.adam_update(np.zeros(3, "f"), np.zeros(4, "f"), np.zeros(3, "f"), np.zeros(3, "f"), None,
                                 learning_rate=0.1), ValueError,
      "adam_update: expected g (3,) of float32, got (4,) of float32"),

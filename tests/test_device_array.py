@@ -414,6 +414,15 @@ def test_matrix_product_with_bias_added_to_what_is_there(with_bias, accumulate, 
     close(out, a @ b + (bias[::2] if with_bias else 0) + (start if accumulate else 0), 1e-12)
 
 
+def test_matrix_product_into_one_of_its_operands(rng):
+    a, b = rng.standard_normal((3, 3)), rng.standard_normal((3, 3))
+    da, db = to_device(a), to_device(b)
+    np.matmul(da, db, out=da)
+    close(da, a @ b, 1e-12)
+    da @= db
+    close(da, a @ b @ b, 1e-12)
+
+
 def test_matrix_products_that_do_not_fit():
     with pytest.raises(ValueError, match="expected the last axis"):
         zeros((2, 3)) @ zeros((2, 3))
@@ -527,6 +536,20 @@ def test_assigning_by_integer_indices(number, x):
     d[once] += 1
     host[once] += 1
     same(d, host)
+
+
+def test_indices_beside_many_axes(rng):
+    a = rng.standard_normal((3, 4, 4, 4, 4, 4)).astype(np.float32)
+    d = to_device(a)[:, ::2, 1:, ::2, 1:, ::2]
+    a = a[:, ::2, 1:, ::2, 1:, ::2].copy()
+    same(d[np.array([2, 0])], a[[2, 0]])
+    d[np.array([2, 0])] = d[np.array([0, 1])] + 1
+    a[[2, 0]] = a[[0, 1]] + 1
+    same(d, a)
+    close(d.sum((1, 3)), a.sum((1, 3)))
+    close(d.max((0, 2, 4)), a.max((0, 2, 4)))
+    close(d.sum(0), a.sum(0))
+    same(d + d.transpose(0, 5, 4, 3, 2, 1).transpose(0, 5, 4, 3, 2, 1), a + a)
 
 
 def test_gathering_stays_on_the_device(x):
@@ -690,6 +713,7 @@ def test_what_kernels_do_not_have_runs_on_the_host(x):
     d = to_device(x)
     with transfers.counted() as counts:
         same(np.sort(d, axis=1), np.sort(x, axis=1))
+        close(np.mean(d, axis=0, where=x > -9), np.mean(x, axis=0, where=x > -9))
         same(np.gcd(to_device(np.array([4, 6])), 6), np.gcd([4, 6], 6))
         assert [is_device(part) for part in np.unique(d, return_counts=True)] == [True, True]
     assert counts["to_host: fallback sort"] == 1 == counts["to_host: fallback gcd.__call__"]

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import functional_models
-import keras_around
 import numpy as np
 import pytest
 from cuda_case import need_cuda
 
 need_cuda()
 
+from device_case import BITS, CLASSES, IDS, USED, B, F, T, X, Y, assert_close, back_to_c, fit, numbers, on_device  # noqa: E402, F401
+
 import fusedlstm  # noqa: E402
-from fusedlstm import backends, layers, losses, metrics, optimizers  # noqa: E402
-from fusedlstm.activations import Activation  # noqa: E402
+from fusedlstm import backends, layers, metrics, optimizers  # noqa: E402
 from fusedlstm.backends import cuda_api  # noqa: E402
 from fusedlstm.backends.cuda_api import CudaError  # noqa: E402
-from fusedlstm.backends.device_array import DeviceArray, to_device, to_host, transfers  # noqa: E402
+from fusedlstm.backends.device_array import to_device, to_host, transfers  # noqa: E402
 from fusedlstm.layers import (  # noqa: E402
     GRU,
     LSTM,
-    RNN,
     Attention,
     Bidirectional,
     Concatenate,
@@ -31,33 +31,12 @@ from fusedlstm.layers import (  # noqa: E402
     Embedding,
     Input,
     LayerNormalization,
-    SimpleRNN,
     TimeDistributed,
 )
 from fusedlstm.models import Model, Sequential, load_model  # noqa: E402
 from fusedlstm.utils import set_random_seed  # noqa: E402
 
 pytestmark = pytest.mark.cuda
-
-B, T, F = 4, 3, 2
-
-
-@pytest.fixture(autouse=True)
-def back_to_c():
-    fusedlstm.set_backend("c")
-    yield
-    fusedlstm.set_backend("c")
-
-
-def numbers(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-X, Y = numbers(1, B, T, F), numbers(2, B, 1)
-IDS = np.array([[1, 2, 0], [3, 0, 0], [4, 4, 4], [2, 1, 3]])
-USED = IDS != 0
-BITS = np.array([[0], [1], [1], [0]])
-CLASSES = np.array([[0, 1, 2], [2, 2, 1], [0, 0, 1], [1, 2, 0]])
 
 
 def regression():
@@ -107,20 +86,6 @@ def made(make, backend="c"):
     return model, x, y
 
 
-def fit(model, x, y, epochs=1, **options):
-    return model.fit(x, y, batch_size=2, epochs=epochs, shuffle=False, verbose=0, **options).history
-
-
-def assert_close(got, want, tolerance=2e-5):
-    assert len(got) == len(want)
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
-
-
-def on_device(arrays):
-    return all(type(array) is DeviceArray for array in arrays)
-
-
 # The same as on the host.
 
 
@@ -160,182 +125,95 @@ def test_graphs_agree(make):
     functional_models.assert_same(found[1], found[0])
 
 
-def layer_of(case):
-    name, options, shapes, *_ = case
-    if name == "TimeDistributed":
-        inner = options["layer"]
-        options = {"layer": getattr(layers, inner["class_name"])(**inner["config"])}
-    if name in ("Dropout", "SpatialDropout1D", "GaussianNoise"):
-        options = {**options, "seed": 1}
-    layer = getattr(layers, name)(**options)
-    layer.build(shapes)
-    layer.set_weights(keras_around.weights([w.shape for w in layer.weights]))
-    return layer
+class Doubled(layers.Layer):
+    """A user's layer with weights and arithmetic of its own."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((input_shape[-1],), "ones", name="scale")
+
+    def forward(self, inputs, training=False, mask=None, *, need_backward=None, need_d_inputs=True):
+        x = self.check_inputs(inputs)
+        scale = self.scale.value
+
+        def backward(d_y):
+            self.gradients = [2 * (d_y * x).sum(axis=tuple(range(x.ndim - 1)))]
+            return 2 * d_y * scale
+
+        return 2 * x * scale, backward
 
 
-def run_layer(case):
-    """Outputs, gradients and weights of a layer's call, and the outputs' mask."""
-    name, _, shapes, kind, call, training = case
-    layer, several = layer_of(case), isinstance(shapes, list)
-    inputs, mask = keras_around.arrays(case), keras_around.masks(case)
-    inputs, mask = (inputs, mask) if several else (inputs[0], mask[0])
-    noisy = name in ("Dropout", "SpatialDropout1D", "GaussianNoise")
-    outputs, backward = layer.forward(inputs, training or noisy, mask, need_backward=True, **call)
-    results = outputs if isinstance(outputs, list) else [outputs]
-    d_outputs = [numbers(k, *y.shape) for k, y in enumerate(results)]
-    d_inputs = backward(d_outputs if isinstance(outputs, list) else d_outputs[0])
-    arrays = [*results, *layer.gradients, *(d_inputs if isinstance(d_inputs, list) else [d_inputs])]
-    computed = [array for array in arrays if array is not None]
-    known = None if kind == "full" else layer.compute_mask(inputs, mask)
-    return computed, [variable.numpy() for variable in layer.non_trainable_weights], known
+class Predicts(layers.Layer):
+    """A user's layer that NumPy computes."""
+
+    def call(self, inputs):
+        return np.sort(np.asarray(inputs), axis=1)[:, ::-1]
 
 
-# One in seven of each class's, so that the simulator is done in time.
-AROUND = [
-    case
-    for name in dict.fromkeys(case[0] for case in keras_around.CASES)
-    for case in [each for each in keras_around.CASES if each[0] == name][::7]
-]
+class Largest(metrics.Metric):
+    """A user's metric."""
+
+    def __init__(self):
+        super().__init__("largest")
+        self.largest = self.add_variable(())
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.largest.assign(np.maximum(self.largest, np.abs(y_pred - y_true).max()))
+
+    def result(self):
+        return self.largest
 
 
-@pytest.mark.parametrize("case", AROUND, ids=keras_around.describe)
-@pytest.mark.filterwarnings("ignore:.*mask.*ends here")
-def test_layers_agree(case):
-    want, moving, mask = run_layer(case)
-    fusedlstm.set_backend("cuda")
-    layers_of_inputs = run_layer(case)
-    with transfers.counted() as counts:
-        got, moved, mask_there = run_layer(case)
-    assert on_device(got)
-    assert counts["to_host"] == 0, counts
-    assert sum(n for reason, n in counts.items() if reason.startswith("to_host")) == len(moved), counts
-    assert_close([*map(to_host, got), *moved], [*want, *moving], 1e-4)
-    del layers_of_inputs
-    flat, flat_there = (m if isinstance(m, list) else [m] for m in (mask, mask_there))
-    for a, b in zip(flat, flat_there, strict=True):
-        assert (a is None) == (b is None)
-        np.testing.assert_array_equal(a, b)
-
-
-OPTIMIZERS = [
-    optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipnorm=0.1),
-    optimizers.Adam(0.1, amsgrad=True, use_ema=True, ema_momentum=0.5),
-    optimizers.AdamW(0.1, weight_decay=0.1, gradient_accumulation_steps=2),
-    optimizers.Nadam(0.1, global_clipnorm=0.1),
-    optimizers.Adamax(0.1, clipvalue=0.01),
-    optimizers.RMSprop(0.1, momentum=0.5, centered=True),
-    optimizers.Adagrad(0.1),
-    optimizers.Adadelta(1.0),
-    optimizers.Lion(0.1),
-]
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.name)
-def test_optimizers_agree(optimizer):
+def test_what_users_write_agrees():
     found = []
     for backend in ("c", "cuda"):
         fusedlstm.set_backend(backend)
         set_random_seed(7)
-        options = {"kernel_regularizer": "l2", "bias_regularizer": "l1", "kernel_constraint": "max_norm"}
-        model = Sequential([Embedding(60, 3), Dense(2, **options), Dense(1, kernel_constraint="non_neg")])
-        mine = type(optimizer).from_config(optimizer.get_config())
-        model.compile(mine, "mse")
-        fit(model, IDS, numbers(5, B, T, 1), epochs=2)
-        assert on_device(mine._buffers()) == (backend == "cuda")
-        found.append([*model.get_weights(), *mine.variables])
+        model = Sequential([Input((T, F)), Doubled(activity_regularizer="l2"), LSTM(2), Dense(1)])
+        model.compile("sgd", lambda t, p: (abs(p - t), np.sign(p - t)), metrics=[Largest()])
+        history = fit(model, X, Y, epochs=2)
+        assert all(type(value) is float for values in history.values() for value in values)
+        assert all(type(value) is float for value in model.losses)
+        found.append([*model.get_weights(), *history.values(), model.losses, Predicts()(X)])
+        assert type(found[-1][-1]) is np.ndarray
     assert_close(found[1], found[0])
 
 
-LOSSES = [
-    ("binary_crossentropy", "bits"), (losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), "bits"),
-    ("binary_focal_crossentropy", "bits"), ("categorical_crossentropy", "one-hot"),
-    (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), "one-hot"),
-    ("categorical_focal_crossentropy", "one-hot"), ("categorical_hinge", "one-hot"), ("kl_divergence", "one-hot"),
-    ("sparse_categorical_crossentropy", "classes"),
-    (losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=2), "classes"),
-    (losses.CTC(), "labels"), ("mse", "numbers"), ("mae", "numbers"), ("mape", "numbers"), ("msle", "numbers"),
-    ("huber", "numbers"), ("log_cosh", "numbers"), ("poisson", "bits"), ("hinge", "bits"), ("squared_hinge", "bits"),
-    ("cosine_similarity", "numbers"), (losses.MeanSquaredError("mean_with_sample_weight"), "numbers"),
-    (lambda t, p: ((p - t) ** 2, 2 * (p - t)), "numbers"),
-]  # fmt: skip
-TARGETS = {
-    "bits": (CLASSES > 0)[..., None] * np.ones(3, int),
-    "one-hot": np.eye(3, dtype="float32")[CLASSES],
-    "classes": CLASSES,
-    "labels": np.array([[1, 2], [1, 0], [2, 2], [2, 1]]),
-    "numbers": numbers(6, B, T, 3),
-}
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("loss", "kind"), LOSSES, ids=lambda v: getattr(v, "name", getattr(v, "__name__", str(v))))
-def test_losses_agree(loss, kind, masked):
-    loss = losses.get(loss)
-    predicted = 1 / (1 + np.exp(-numbers(4, B, T, 3)))
-    weight = None if kind == "labels" else np.array([1, 2, 0.5, 0], "float32")
-    mask = USED if masked else None
-    want, d_want = loss.value_and_gradient(TARGETS[kind], predicted, weight, mask)
-    fusedlstm.set_backend("cuda")
-    there = to_device(predicted)
-    with transfers.counted() as counts:
-        value, d_there = loss.value_and_gradient(TARGETS[kind], there, weight, mask)
-    assert on_device([d_there])
-    assert counts.keys() <= {"to_device", "to_host: float"}, counts
-    assert counts["to_host: float"] == (loss.reduction == "mean_with_sample_weight") * (weight is not None)
-    assert_close([value, d_there], [want, d_want])
-    assert type(loss(TARGETS[kind], there, weight, mask)) is float
-    assert_close([loss(TARGETS[kind], predicted, weight, mask)], [want])
-
-
-METRICS = [
-    "mse", "mae", "binary_accuracy", "cosine_similarity", "binary_crossentropy", metrics.AUC(num_thresholds=5),
-    metrics.Precision(), metrics.R2Score(), metrics.RootMeanSquaredError(), metrics.F1Score(), "log_cosh",
-    metrics.PearsonCorrelation(), metrics.TopKCategoricalAccuracy(2), "categorical_accuracy",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: getattr(metric, "name", metric))
-def test_metrics_agree(metric):
+@pytest.mark.parametrize("way", ["tbptt", "online", "step losses", "resumed"])
+def test_other_ways_to_train_agree(way):
     found = []
     for backend in ("c", "cuda"):
         fusedlstm.set_backend(backend)
         set_random_seed(7)
-        model = Sequential([Input((T, F)), Dense(3, activation="softmax")])
-        model.compile(loss="mse", weighted_metrics=[copy.deepcopy(metric)])
-        scores = model.evaluate(X, TARGETS["one-hot"], batch_size=2, sample_weight=np.array([1, 2, 0, 1]), verbose=0)
-        found.append(np.concatenate([np.ravel(score) for score in scores]))
-    assert_close(found[1], found[0], 1e-5)
+        model = Sequential([Input((T, F)), GRU(2, return_sequences=True), Dense(1)])
+        model.compile("adam", "mse", metrics=["mae"])
+        y = numbers(3, B, T, 1)
+        if way == "tbptt":
+            got = [*fit(model, X, y, tbptt=2).values()]
+        elif way == "online":
+            got = model.online_update(X, y, window=2)
+        elif way == "step losses":
+            got = [model.step_losses(X, y)]
+        else:
+            model.fit(X, y, batch_size=2, verbose=0)
+            state = json.loads(json.dumps(model.training_state()))
+            model.restore_training_state(state)
+            got = [*model.fit(X, y, batch_size=2, epochs=2, verbose=0).history.values()]
+        found.append([*got, *model.get_weights()])
+    assert_close(found[1], found[0])
 
 
-@pytest.mark.filterwarnings("ignore:.*the kernels do not have")
-@pytest.mark.filterwarnings("ignore:.*is run step by step")
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: LSTM(2, activation="silu", return_sequences=True),
-        lambda: GRU(2, activation=Activation("cube", lambda x: x**3, lambda d, x, y: 3 * d * x * x)),
-        lambda: RNN(layers.MUT1(2)),
-        lambda: RNN([layers.LSTMCell(2), layers.GRUCell(3)], return_sequences=True),
-        lambda: SimpleRNN(2, go_backwards=True, return_sequences=True, recurrent_dropout=0.5),
-        lambda: LSTM(2, peephole=True, layer_norm=True, zoneout_h=0.5, projection=3),
-        lambda: Bidirectional(RNN(layers.MUT1(2)), merge_mode="mul"),
-    ],
-)  # fmt: skip
-def test_what_falls_back_agrees(make):
+def test_a_sine_is_learnt():
+    series = np.sin(np.arange(0, 12, 0.5)).reshape(-1, 1)
+    x = np.array([series[i : i + 3] for i in range(len(series) - 3)])
     found = []
     for backend in ("c", "cuda"):
         fusedlstm.set_backend(backend)
-        set_random_seed(7)
-        model = Sequential([Input((T, F)), layers.Masking(), make(), layers.Flatten(), Dense(1, activation="gelu")])
-        model.compile("sgd", "mse")
-        with (
-            pytest.warns(UserWarning, match="mask does not fit")
-            if model.layers[1].__dict__.get("return_sequences")
-            else np.errstate()
-        ):
-            fit(model, X * USED[..., None], Y)
-        found.append([*model.get_weights(), model.predict(X, verbose=0)])
-    assert_close(found[1], found[0], 1e-4)
+        set_random_seed(1)
+        model = Sequential([LSTM(4, input_shape=(3, 1)), Dense(1)])
+        model.compile(optimizers.Adam(0.1), "mse")
+        found.append(model.fit(x, series[3:], epochs=10, batch_size=7, verbose=0).history["loss"])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
+    assert found[1][-1] < found[1][0] / 10
 
 
 # What goes between host and device.

@@ -16,6 +16,9 @@ import pytest
 numba = pytest.importorskip("numba")
 
 from fusedlstm.backends import (  # noqa: E402
+    numba_cpu,
+    numba_cpu_around,
+    numba_cpu_ctc,
     numba_cpu_gru,
     numba_cpu_lstm,
     numba_cpu_math,
@@ -117,6 +120,15 @@ def test_what_was_cut_short_is_compiled_anew(cache):
     assert hits_and_misses(numba_jit.njit(doubled)) == (1, 0)
 
 
+@pytest.mark.parametrize("left", [b"", b"\x80", b"\x93garbage"])
+def test_a_damaged_index_is_made_anew(cache, left):
+    assert hits_and_misses(numba_jit.njit(doubled)) == (0, 1)
+    (index,) = cache.rglob("*.nbi")
+    index.write_bytes(left)
+    assert hits_and_misses(numba_jit.njit(doubled)) == (0, 1)
+    assert hits_and_misses(numba_jit.njit(doubled)) == (1, 0)
+
+
 def test_a_change_of_any_source_is_compiled_anew(cache, monkeypatch, tmp_path):
     assert hits_and_misses(numba_jit.njit(doubled)) == (0, 1)
     copy = tmp_path / "package"
@@ -188,6 +200,37 @@ def test_recurrent_layers_in_float32_have_no_float64(module):
     for kernel in (module._forward, module._backward):
         float32 = [s for s in kernel.signatures if "float64" not in str(s)]
         assert float32, f"{kernel.__name__} was compiled for {kernel.signatures}"
+
+
+def test_layouts_and_masks_are_compiled_once():
+    """Whatever comes in, kernels see one type of it."""
+    rng = np.random.default_rng(0)
+    x, d = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    packed = numba_cpu.lstm_pack(np.ones((5, 20), np.float32), np.ones((5, 20), np.float32), None, True)
+    ids = np.zeros((3, 4), np.int64)
+    lengths = np.array([2, 2, 2])
+
+    def call(x, d, ids, mask, flag):
+        options = {"mask": mask, "return_sequences": True, "training": flag}
+        *_, saved = numba_cpu.lstm_forward(x, packed, **options)
+        numba_cpu.lstm_backward(saved, d)
+        numba_cpu.activation_backward(x, d, "tanh")
+        numba_cpu.embedding_gradient(ids, d, np.zeros((1, 5), np.float32))
+        numba_cpu.sgd_update(np.zeros((3, 4, 5), np.float32), d, None, learning_rate=flag)
+        numba_cpu.average_update(x, np.zeros((3, 4, 5), np.float32), momentum=0.5)
+        numba_cpu.ctc_loss(x, ids + 1, lengths, lengths)
+
+    call(x, d, ids, None, True)
+    kernels = [
+        *(numba_cpu_lstm._forward, numba_cpu_lstm._backward, numba_cpu_around._times_derivative),
+        *(numba_cpu_around._add_rows, numba_cpu_updates._sgd, numba_cpu_updates._average, numba_cpu_ctc._rows),
+    ]
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    for array in (x, d, ids, lengths):
+        array.flags.writeable = False
+    call(x, d, ids, rng.random((3, 4)) < 0.5, 1)
+    call(x[::-1], d[:, ::-1], ids[::-1], np.ones((3, 4), bool), np.True_)
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
 # Threads and processes.

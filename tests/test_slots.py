@@ -35,4 +35,17 @@ def test_no_mask_is_a_mask_of_ones():
     without, ones = slots.number(None, 3, 4), slots.number(np.ones((3, 4), bool), 3, 4)
     for name, a, b in zip(slots.Slots._fields, without, ones, strict=True):
         assert a.dtype == b.dtype == np.int64, name
+        for array in (a, b):
+            assert array.flags.c_contiguous, f"{name}: kernels would be compiled once more"
         np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_those_of_long_calls_are_not_kept():
+    """A million steps of one row take 48 MB."""
+    pytest.importorskip("numba")
+    from fusedlstm.backends import numba_cpu_recurrent
+
+    for steps, kept in ((100, True), (20_000, False)):
+        first, second = (numba_cpu_recurrent._slots(None, 1, steps, False) for _ in range(2))
+        assert (first is second) == kept
+        assert first.total == steps

@@ -172,6 +172,11 @@ W, ROWS = np.zeros((3, 2), "f"), np.array([0, 2])
             "sgd_update: argument 'clip' is out of its domain",
         ),
         (
+            lambda b: b.sgd_update(W.copy(), W, None, learning_rate=1, rho=0.9),
+            TypeError,
+            r"sgd_update\(\) got an unexpected keyword argument 'rho'",
+        ),
+        (
             lambda b: b.average_update(W, W.copy()[:, :1], momentum=0.5),
             ValueError,
             r"average_update: expected average \(3, 2\)",

@@ -125,8 +125,9 @@ def table(results: Iterable[Result]) -> str:
     """In Markdown, a row for each family of kernels and dtype."""
     rows: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
-        dtype = re.search(r"float\d+", result.signature)
-        rows[result.family, dtype[0] if dtype else "other"].append(result)
+        found = re.search(r"float\d+", result.signature)
+        dtype = found[0] if found else "other"
+        rows[re.sub(rf"[ _]{dtype}$", "", result.family), dtype].append(result)
     capabilities = sorted({result.capability for members in rows.values() for result in members})
     head = ["kernel", "dtype", "kernels", *(f"registers, {c}" for c in capabilities)]
     head += ["shared memory", "local memory", "spills"]

@@ -45,6 +45,12 @@ def contiguous(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
+def compiled_for(array: Array) -> Array:
+    """The array itself, or a copy, of the one type that kernels in Numba are compiled for: C-contiguous, writeable."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned and flags.writeable else array.copy(order="C")
+
+
 def rows_contiguous(array: Array) -> Array:
     """The array itself if its last axis is contiguous and its elements are aligned, else a copy."""
     flags = array.flags
@@ -59,6 +65,21 @@ def whole_strides(array: Array) -> bool:
     flags = array.flags
     dense = flags.c_contiguous or flags.f_contiguous
     return flags.aligned and (dense or not any(stride % array.itemsize for stride in array.strides))
+
+
+def check_out(function: str, out: Array, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise unless a result can be written into `out`, whatever its strides."""
+    check(function, "out", out, shape, dtype)
+    if not out.flags.writeable:
+        raise ValueError(f"{function}: expected out writeable")
+
+
+def contiguous_out(function: str, out: Array | None, like: Array) -> Array:
+    """Where an elementwise call writes: `out` itself if it can, else a new array."""
+    if out is None:
+        return np.empty(like.shape, like.dtype)
+    check_out(function, out, like.shape, like.dtype)
+    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(like.shape, like.dtype)
 
 
 def require_in_place(function: str, name: str, array: Array) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 
 from fusedlstm._binding import ffi, lib
 from fusedlstm.backends import c_layer
-from fusedlstm.backends.arguments import Array, check, contiguous, optional, require_in_place, whole_strides
+from fusedlstm.backends.arguments import (
+    Array,
+    check,
+    check_out,
+    contiguous,
+    contiguous_out,
+    optional,
+    require_in_place,
+    whole_strides,
+)
 from fusedlstm.backends.c_arguments import (
     ACTIVATIONS,
     NULL,
@@ -165,7 +174,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
             raise ValueError("matmul: expected out with accumulate=True, got None")
         out = empty((rows, columns), a.dtype)
     else:
-        check("matmul", "out", out, (rows, columns), a.dtype)
+        check_out("matmul", out, (rows, columns), a.dtype)
     a = a if whole_strides(a) else a.copy(order="C")
     b = b if whole_strides(b) else b.copy(order="C")
     (a_row, a_column), (b_row, b_column), size = a.strides, b.strides, a.itemsize
@@ -200,18 +209,10 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     return out
 
 
-def _contiguous_out(function: str, out: Array | None, like: Array) -> Array:
-    """Where an elementwise call writes: `out` itself if it can, else a new array."""
-    if out is None:
-        return np.empty(like.shape, like.dtype)
-    check(function, "out", out, like.shape, like.dtype)
-    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(like.shape, like.dtype)
-
-
 def activation_forward(x: Array, activation: str, out: Array | None = None) -> Array:
     """See `reference.activation_forward`."""
     code, x = dtype_of("activation_forward", "x", x), contiguous(x)
-    y, slot = _contiguous_out("activation_forward", out, x), error_slot()
+    y, slot = contiguous_out("activation_forward", out, x), error_slot()
     status = lib.fusedlstm_activation_forward(code, ACTIVATIONS[activation], x.size, pointer(x), pointer(y), slot)
     if status:
         refuse("activation_forward", status, slot)
@@ -226,7 +227,7 @@ def activation_backward(y: Array, d_y: Array, activation: str, out: Array | None
     code, y = dtype_of("activation_backward", "y", y), contiguous(y)
     check("activation_backward", "d_y", d_y, y.shape, y.dtype)
     d_y = contiguous(d_y)
-    d_x, slot = _contiguous_out("activation_backward", out, y), error_slot()
+    d_x, slot = contiguous_out("activation_backward", out, y), error_slot()
     status = lib.fusedlstm_activation_backward(
         code, ACTIVATIONS[activation], y.size, pointer(y), pointer(d_y), pointer(d_x), slot
     )

@@ -37,7 +37,10 @@ _RENAMED = {
     "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan", "atan2": "arctan2",
     "atanh": "arctanh", "fabs": "abs", "pow": "power",
 }  # fmt: skip
-_SAME = ["ceil", "copysign", "cos", "cosh", "exp", "expm1", "floor", "fmod", "hypot", "log", "log10", "log1p", "log2", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"]
+_SAME = (
+    "ceil", "copysign", "cos", "cosh", "exp", "expm1", "floor", "fmod", "hypot", "log", "log10", "log1p", "log2", "sin",
+    "sinh", "sqrt", "tan", "tanh", "trunc",
+)  # fmt: skip
 
 
 def forgiving_math() -> Any:

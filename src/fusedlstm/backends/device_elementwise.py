@@ -11,7 +11,7 @@ import numpy as np
 
 from fusedlstm.backends import device_operations
 from fusedlstm.backends.cuda_api import MAKERS, cuda, jit, launch
-from fusedlstm.backends.device_memory import Strided
+from fusedlstm.backends.device_memory import Strided, overlap
 
 Dtype = np.dtype[Any]
 
@@ -167,10 +167,8 @@ def run(name: str, loop: tuple[Dtype, ...], out: Strided, inputs: Sequence[Strid
 
 def _apart(x: Any, out: Strided) -> Any:
     """The input, or a copy of it where writing the output would change what is still to be read."""
-    if x.block.chunk is not out.block.chunk or (x.offset, x.steps, x.dtype) == (out.offset, out.steps, out.dtype):
-        return x
-    (a, b), (c, d) = x.span(), out.span()
-    return x if b <= c or d <= a else copy(x)
+    same = (x.address, x.steps, x.dtype) == (out.address, out.steps, out.dtype)
+    return x if same or not overlap(x, out) else copy(x)
 
 
 # Filling and copying
@@ -183,7 +181,7 @@ def set_one(y: Any, value: Any) -> None:
         y[0] = value
 
 
-@jit(signatures=[f"void({t}[::1], {t}, {t}, int64)" for t in ("int64", "float32", "float64")])
+@jit(name="count_up", signatures=[f"void({t}[::1], {t}, {t}, int64)" for t in ("int64", "float32", "float64")])
 def _count_up(y: Any, start: Any, step: Any, count: Any) -> None:
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         y[i] = start + i * step

@@ -14,7 +14,7 @@ import numpy as np
 
 from fusedlstm.backends import device_elementwise as elementwise
 from fusedlstm.backends import device_products as products
-from fusedlstm.backends.device_memory import Strided
+from fusedlstm.backends.device_memory import Strided, overlap
 from fusedlstm.backends.device_reductions import normalized
 
 #: Function of NumPy -> implementation.
@@ -40,6 +40,8 @@ for _name in _METHODS:
 
     def _method(cls: Any, x: Any, *args: Any, _name: str = _name, **kwargs: Any) -> Any:
         kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+        if kwargs.keys() & ({"where", "mean", "correction"} if _name in ("mean", "std", "var") else ()):
+            return NotImplemented
         if not isinstance(x, Strided):
             x = cls.of(x)
         for np_name, own in (("a_min", "min"), ("a_max", "max"), ("subok", None)):
@@ -84,10 +86,7 @@ def _isrealobj(cls: Any, x: Any) -> bool:
 
 @implements(np.shares_memory, np.may_share_memory)
 def _shares_memory(cls: Any, a: Any, b: Any, max_work: Any = None) -> bool:
-    if not isinstance(a, Strided) or not isinstance(b, Strided):
-        return False
-    (low, high), (other_low, other_high) = a.span(), b.span()
-    return low < other_high and other_low < high
+    return isinstance(a, Strided) and isinstance(b, Strided) and overlap(a, b)
 
 
 # Making

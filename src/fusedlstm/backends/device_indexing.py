@@ -132,11 +132,13 @@ def scatter(x: Any, indices: dict[int, Any], value: Any) -> None:
     place, shape = _places(x, indices)
     sizes, steps, others = _layout(x, indices)
     if len(sizes) > 3:
-        raise NotImplementedError
+        whole = elementwise.copy(x)
+        scatter(whole, indices, value)
+        elementwise.assign(x, whole)
+        return
     rest = [x.shape[a] for a in others]
-    whole = (*shape, *rest)
     order = _order(indices, len(shape), len(others))
-    seen = elementwise.broadcast(value, tuple(whole[a] for a in order))
+    seen = elementwise.broadcast(value, tuple((*shape, *rest)[a] for a in order))
     back = np.argsort(order).tolist()
     values = elementwise.copy(seen.seen_as([seen.shape[a] for a in back], [seen.steps[a] for a in back]), x.dtype)
     if values.size:

@@ -18,7 +18,7 @@ from fusedlstm.backends.device_memory import Strided
 # A block computes a tile of rows x columns, each of its threads a few by few of it: (rows, columns, few, few).
 _LARGE, _FLAT = ((2, 4, 2, 2), (1, 4, 1, 2)) if simulated() else ((64, 64, 4, 4), (16, 64, 1, 4))
 _DEPTH = 4 if simulated() else 8  # of the products that are in shared memory at a time
-_CHUNK = 8 if simulated() else 512  # of the inner axis, for a block, where there are too few tiles
+_CHUNK = 8 if simulated() else 512  # of the inner axis that a block computes at least, where there are too few tiles
 _ENOUGH_BLOCKS = 128
 
 
@@ -220,7 +220,7 @@ def _multiply(out: Any, a: Any, b: Any, bias: Any, accumulate: bool) -> None:
         return
     tile = _LARGE if rows > _FLAT[0] else _FLAT
     tiles = math.prod(sizes) * -(-rows // tile[0]) * -(-columns // tile[1])
-    parts = 1 if tiles >= _ENOUGH_BLOCKS or deep <= 2 * _CHUNK else -(-deep // _CHUNK)
+    parts = 1 if deep <= 2 * _CHUNK else min(-(-deep // _CHUNK), -(-_ENOUGH_BLOCKS // tiles))
     # Where a few tiles have many products each, parts of them are added up at the end.
     target = out if parts == 1 else out.new((parts, *out.shape), out.dtype)
     if parts > 1:
@@ -232,7 +232,7 @@ def _multiply(out: Any, a: Any, b: Any, bias: Any, accumulate: bool) -> None:
         a.flat_memory, b.flat_memory, dummy.flat_memory,
         (target.offset, *steps[0], *target.steps[-2:], target.steps[0]), (a.offset, *steps[1], *a.steps[-2:]),
         (b.offset, *steps[2], *b.steps[-2:]), (dummy.offset, dummy.steps[-1]), (*sizes, rows, columns, deep),
-        deep if parts == 1 else _CHUNK, parts,
+        -(-deep // parts), parts,
     )  # fmt: skip
     if parts > 1:
         total = reductions.reduce(np.add, target, 0)

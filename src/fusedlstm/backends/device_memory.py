@@ -230,6 +230,12 @@ class Strided:
         return self.address + low * self.dtype.itemsize, self.address + (high + 1) * self.dtype.itemsize
 
 
+def overlap(a: Strided, b: Strided) -> bool:
+    """Whether they may have numbers in common: whether the stretches of memory do in which they lie."""
+    (low, high), (other_low, other_high) = a.span(), b.span()
+    return low < other_high and other_low < high
+
+
 def upload(target: Strided, array: NDArray[Any], reason: str = "to_device") -> None:
     """Copy a host array into a contiguous one of the same shape and dtype."""
     transfers.count(reason)

@@ -12,7 +12,7 @@ from fusedlstm.backends import device_elementwise as elementwise
 from fusedlstm.backends import device_operations
 from fusedlstm.backends import device_reductions as reductions
 from fusedlstm.backends.device_matmul import matmul
-from fusedlstm.backends.device_memory import DTYPES, Strided, download
+from fusedlstm.backends.device_memory import DTYPES, Strided, download, overlap
 
 Dtype = np.dtype[Any]
 
@@ -40,8 +40,7 @@ def compute(cls: Any, ufunc: np.ufunc, method: str, inputs: Sequence[Any], out: 
     which = None if where is True else cls.of(where)
     if method == "__call__" and not options:
         if ufunc is np.matmul:
-            floats = np.result_type(*(x.dtype for x in inputs)).kind == "f"
-            return matmul(inputs[0], inputs[1], out=out) if floats and which is None else NotImplemented
+            return NotImplemented if which is not None else _matmul(inputs[0], inputs[1], out)
         return call(cls, ufunc, inputs, out, which, dtype)
     if method == "outer" and not options and which is None and len(inputs) == 2:
         a, b = map(cls.of, inputs)
@@ -68,6 +67,15 @@ def _operand(cls: Any, x: Any) -> Any:
         return x
     array = np.asarray(x)
     return array[()] if not array.ndim else cls.of(array)
+
+
+def _matmul(a: Any, b: Any, out: Any) -> Any:
+    if np.result_type(a.dtype, b.dtype).kind != "f":
+        return NotImplemented
+    if out is None or not (overlap(a, out) or overlap(b, out)):
+        return matmul(a, b, out=out)
+    out[...] = matmul(a, b)
+    return out
 
 
 def _reduce(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, keepdims: bool, initial: Any, which: Strided | None) -> Any:

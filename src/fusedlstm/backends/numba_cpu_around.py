@@ -1,6 +1,6 @@
 """What is around the recurrent layers in Numba: `reference`'s functions with the same signatures.
 
-Products of matrices are BLAS's, by np.dot, which unlike the operator @ warns of no NaN.
+Products of matrices are BLAS's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import numpy as np
 from fusedlstm.backends.arguments import (
     Array,
     check,
-    contiguous,
+    check_out,
+    compiled_for,
+    contiguous_out,
     optional,
     require_in_place,
     require_real,
@@ -21,6 +23,7 @@ from fusedlstm.backends.numba_jit import ACTIVATION_CODES, njit
 _RUN = 1024  # numbers that stay in the nearest cache
 
 
+@np.errstate(all="ignore")  # as in the other backends, NaN and Inf go their way in silence
 def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
     """See `reference.matmul`."""
     require_real("matmul", "a", a)
@@ -32,7 +35,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     if out is None and accumulate:
         raise ValueError("matmul: expected out with accumulate=True, got None")
     if out is not None:
-        check("matmul", "out", out, shape, a.dtype)
+        check_out("matmul", out, shape, a.dtype)
     product = np.dot(a, b)
     if bias is not None:
         product += bias
@@ -48,7 +51,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
 def activation_forward(x: Array, activation: str, out: Array | None = None) -> Array:
     """See `reference.activation_forward`."""
     require_real("activation_forward", "x", x)
-    y = _contiguous_out("activation_forward", out, x)
+    y = contiguous_out("activation_forward", out, x)
     if y is not x:
         y[...] = x
     activate(ACTIVATION_CODES[activation], y.reshape(-1))
@@ -59,8 +62,8 @@ def activation_backward(y: Array, d_y: Array, activation: str, out: Array | None
     """See `reference.activation_backward`."""
     require_real("activation_backward", "y", y)
     check("activation_backward", "d_y", d_y, y.shape, y.dtype)
-    d_x = _contiguous_out("activation_backward", out, y)
-    _times_derivative(ACTIVATION_CODES[activation], *[contiguous(a).reshape(-1) for a in (y, d_y)], d_x.reshape(-1))
+    d_x = contiguous_out("activation_backward", out, y)
+    _times_derivative(ACTIVATION_CODES[activation], *[compiled_for(a).reshape(-1) for a in (y, d_y)], d_x.reshape(-1))
     return _returned(d_x, out)
 
 
@@ -75,14 +78,6 @@ def _times_derivative(code: int, y: Array, d_y: Array, d_x: Array) -> None:
             d_x[begin + k] = d_y[begin + k] * slope[k]
 
 
-def _contiguous_out(function: str, out: Array | None, like: Array) -> Array:
-    """Where an elementwise call writes: `out` itself if it can, else a new array."""
-    if out is None:
-        return np.empty(like.shape, like.dtype)
-    check(function, "out", out, like.shape, like.dtype)
-    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(like.shape, like.dtype)
-
-
 def _returned(result: Array, out: Array | None) -> Array:
     if out is None or result is out:
         return result
@@ -94,12 +89,12 @@ def embedding_gradient(ids: Array, d_out: Array, d_table: Array) -> None:
     """See `reference.embedding_gradient`."""
     require_real("embedding_gradient", "d_table", d_table)
     rows, width = d_table.shape
-    ids = np.ascontiguousarray(ids, np.int64)
+    ids = compiled_for(np.asarray(ids, np.int64))
     check("embedding_gradient", "d_out", d_out, (*ids.shape, width), d_table.dtype)
     require_in_place("embedding_gradient", "d_table", d_table)
     if ids.size and not 0 <= ids.min() <= ids.max() < rows:
         raise IndexError(f"embedding_gradient: expected ids in 0 ... {rows - 1}, got {ids.min()} ... {ids.max()}")
-    _add_rows(ids.reshape(-1), contiguous(d_out).reshape(-1, width), d_table)
+    _add_rows(ids.reshape(-1), compiled_for(d_out).reshape(-1, width), d_table)
 
 
 @njit

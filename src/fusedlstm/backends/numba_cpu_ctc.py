@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm.backends.arguments import Array, contiguous, require_real
+from fusedlstm.backends.arguments import Array, compiled_for, require_real
 from fusedlstm.backends.numba_cpu_math import at_least, exp_of_negative, log_above_one
 from fusedlstm.backends.numba_jit import njit
 from fusedlstm.backends.reference_ctc import check_ctc
@@ -198,8 +198,8 @@ def ctc_loss(
     """See `reference_ctc.ctc_loss`."""
     require_real("ctc_loss", "logits", logits)
     check_ctc(logits, targets, target_lengths, input_lengths)
-    integers = [np.ascontiguousarray(array, np.int64) for array in (targets, target_lengths, input_lengths)]
+    integers = [compiled_for(np.asarray(array, np.int64)) for array in (targets, target_lengths, input_lengths)]
     values = np.empty(len(logits), logits.dtype)
     d_logits = np.empty(logits.shape if gradient else (0, *logits.shape[1:]), logits.dtype)
-    _rows(contiguous(logits), *integers, values, d_logits)
+    _rows(compiled_for(logits), *integers, values, d_logits)
     return values, d_logits if gradient else None

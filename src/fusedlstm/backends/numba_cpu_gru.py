@@ -56,7 +56,7 @@ def _forward(
     gate, squash = codes
     reset_after = len(bias) == 2
     work = np.empty(WORKSPACE, x.dtype)
-    most = max(chunk, batch)
+    most = min(chunk, len(row))
     taken = np.empty((most, inputs), x.dtype)
     dropped = np.empty((most if input_dropout.shape[0] > 0 else 0, inputs), x.dtype)
     old_h, dropped_h = np.empty((batch, units), x.dtype), np.empty((batch, units), x.dtype)
@@ -203,16 +203,17 @@ def gru_forward(x: Array, packed: Any, **given: Any) -> tuple[Array, Array, Any]
     options, slots, units, dtype = call.options, call.slots, call.weights.units, call.weights.dtype
     h = call.table(options.h0, units)
     chunk = max(_CHUNK // (3 * units), len(x), 1)
-    kept = slots.total if options.training else min(chunk, slots.total)
+    training = bool(options.training)  # one type, that the kernel is compiled for
+    kept = slots.total if training else min(chunk, slots.total)
     gates, reset = np.empty((kept, 3 * units), dtype), np.empty((kept, units), dtype)
     _forward(
         call.x, slots.row, slots.step, slots.begin, slots.before, call.plain,
         packed.panels("kernel", gate_sets("gru", call.input_dropout)),
         packed.panels("recurrent", _recurrent_sets(call)), packed.panels("candidate"),
         packed.of_bias().reshape(-1, 3 * units), call.input_dropout, call.recurrent_dropout,
-        h, gates, reset, _codes(call), options.training, chunk,
+        h, gates, reset, _codes(call), training, chunk,
     )  # fmt: skip
-    saved = Saved(call, h=h, gates=gates, reset=reset) if options.training else None
+    saved = Saved(call, h=h, gates=gates, reset=reset) if training else None
     return call.outputs(h), h[slots.last], saved
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.backends import reference_lstm
-from fusedlstm.backends.arguments import Array
+from fusedlstm.backends.arguments import Array, compiled_for
 from fusedlstm.backends.numba_cpu_math import activate, differentiate
 from fusedlstm.backends.numba_cpu_recurrent import (
     WORKSPACE,
@@ -25,7 +25,6 @@ from fusedlstm.backends.numba_cpu_recurrent import (
     add_product,
     before,
     begin,
-    compiled_for,
     copy,
     gate_sets,
     nothing,
@@ -177,7 +176,7 @@ def _forward(
     gate, candidate, output = codes
     normalizes, peeps = normalization.shape[0] > 0, peepholes.shape[0] > 0
     work = np.empty(WORKSPACE, x.dtype)
-    most = max(chunk, batch)
+    most = min(chunk, len(row))
     taken = np.empty((most, inputs), x.dtype)
     dropped = np.empty((most if input_dropout.shape[0] > 0 else 0, inputs), x.dtype)
     old_h = np.empty((batch, outputs), x.dtype)
@@ -496,7 +495,7 @@ def lstm_pack(
 def lstm_forward(x: Array, packed: Any, **given: Any) -> tuple[Any, ...]:
     call = begin("lstm", x, packed, given)
     weights, options, slots = call.weights, call.options, call.slots
-    units, training, dtype = weights.units, options.training, weights.dtype
+    units, training, dtype = weights.units, bool(options.training), weights.dtype
     normalizes = options.normalization is not None
     h = call.table(options.h0, weights.outputs)
     c = call.table(options.c0, units)

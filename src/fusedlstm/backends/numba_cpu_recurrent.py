@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm.backends.arguments import Array
+from fusedlstm.backends.arguments import Array, compiled_for
 from fusedlstm.backends.numba_jit import njit
 from fusedlstm.backends.recurrent_arguments import (
     GATES,
@@ -229,12 +229,6 @@ class Packed:
         return np.zeros(self.weights.bias_shape, self.weights.dtype) if bias is None else bias
 
 
-def compiled_for(array: Array) -> Array:
-    """The array itself, or a copy that is as kernels are compiled for: C-contiguous, aligned and writeable."""
-    flags = array.flags
-    return array if flags.c_contiguous and flags.aligned and flags.writeable else array.copy(order="C")
-
-
 class Call(NamedTuple):
     """A checked forward call: its arrays as kernels take them, C-contiguous, and empty for None."""
 
@@ -280,11 +274,12 @@ def nothing(axes: int, dtype: Any) -> Array:
 
 _EVERY_STEP: dict[tuple[int, int], Slots] = {}
 _MOST_KEPT = 64
+_MOST_SLOTS = 16384  # of a call that is kept: for longer ones numbering is nothing beside the rest
 
 
 def _slots(mask: Array | None, batch: int, steps: int, zero_output: bool) -> Slots:
-    """As `number`; without a mask kept, since most calls are like an earlier one."""
-    if mask is not None:
+    """As `number`; without a mask kept if small, since most calls are like an earlier one."""
+    if mask is not None or batch * steps > _MOST_SLOTS:
         return number(mask, batch, steps, zero_output)
     slots = _EVERY_STEP.get((batch, steps))
     if slots is None:

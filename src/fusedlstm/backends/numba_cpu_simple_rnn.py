@@ -45,8 +45,9 @@ def _forward(
     units = h.shape[1]
     chunk = max(_CHUNK // units, batch)
     work = np.empty(WORKSPACE, x.dtype)
-    taken = np.empty((chunk, inputs), x.dtype)
-    dropped = np.empty((chunk if input_dropout.shape[0] > 0 else 0, inputs), x.dtype)
+    most = min(chunk, len(row))
+    taken = np.empty((most, inputs), x.dtype)
+    dropped = np.empty((most if input_dropout.shape[0] > 0 else 0, inputs), x.dtype)
     old_h, dropped_h = np.empty((batch, units), x.dtype), np.empty((batch, units), x.dtype)
     t = 0
     while t < len(begins) - 1:

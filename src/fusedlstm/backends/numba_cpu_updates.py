@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm.backends.arguments import Array, check, contiguous, require, require_in_place, require_real
+from fusedlstm.backends.arguments import Array, check, compiled_for, require, require_in_place, require_real
 from fusedlstm.backends.numba_cpu_math import at_least, at_most
 from fusedlstm.backends.numba_jit import njit
 from fusedlstm.backends.reference_updates import Update
@@ -218,7 +218,7 @@ class _Update:
 
     def _run(self, arrays: Sequence[Array | None], g: Array, common: tuple[float, ...], numbers: list[float]) -> None:
         w, *buffers = (None if array is None else array.reshape(-1) for array in arrays)
-        _KERNELS[self._function](w, contiguous(g).reshape(-1), common, *buffers, *numbers)
+        _KERNELS[self._function](w, compiled_for(g).reshape(-1), common, *buffers, *numbers)
 
     def _others_rest(self, common: tuple[float, ...], options: Mapping[str, float]) -> bool:
         """Whether an element whose gradient is zero stays as it is. Zero times a scale of NaN is not zero."""
@@ -248,4 +248,4 @@ def average_update(w: Array, average: Array, *, momentum: float) -> None:
     check("average_update", "average", average, w.shape, w.dtype)
     require_in_place("average_update", "average", average)
     require("average_update", "momentum", math.isfinite(momentum))
-    _average(contiguous(w).reshape(-1), average.reshape(-1), float(momentum))
+    _average(compiled_for(w).reshape(-1), average.reshape(-1), float(momentum))

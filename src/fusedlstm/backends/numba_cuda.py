@@ -7,6 +7,7 @@ simulator, with ``NUMBA_ENABLE_CUDASIM=1`` in the environment. Results are the s
 
 from __future__ import annotations
 
+from fusedlstm.backends.cuda_api import require_device
 from fusedlstm.backends.device_array import DeviceArray, to_device, to_host
 from fusedlstm.backends.numba_cuda_around import activation_backward, activation_forward, embedding_gradient, matmul
 from fusedlstm.backends.numba_cuda_ctc import ctc_loss
@@ -61,6 +62,7 @@ __all__ = [
     "prepare_update",
     "recurrent_stream",
     "recurrent_together",
+    "require_device",
     "rmsprop_update",
     "sgd_update",
     "simple_rnn_backward",

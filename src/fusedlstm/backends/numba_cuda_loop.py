@@ -353,6 +353,7 @@ def _arguments(call: Call, arrays: dict[str, DeviceArray], weights: DeviceArray,
 
 
 def forward(call: Call, arrays: dict[str, DeviceArray]) -> dict[str, DeviceArray]:
+    """The tables filled, and what else backward needs."""
     weights = call.weights
     arrays = arrays | {"gates": call.input_products(call.packed.input_bias)}
     if weights.cell != "lstm":
@@ -368,7 +369,11 @@ def forward(call: Call, arrays: dict[str, DeviceArray]) -> dict[str, DeviceArray
 def backward(
     call: Call, arrays: dict[str, DeviceArray], d: dict[str, DeviceArray], d_out: DeviceArray
 ) -> tuple[DeviceArray, dict[str, DeviceArray]]:
-    """Ahead of the gates, of the inputs' products (S,nH); of the other weights; those in d go to the first states."""
+    """The gradients of the inputs' products, (S,nH), and those of the weights but the kernel, by name.
+
+    d holds those of the final states by name, "h" and so on, which become those of the initial ones; d_out (S,P) those
+    of the states as outputs.
+    """
     weights, units = call.weights, call.weights.units
     gates = GATES[weights.cell]
     division = plan(call.batch, units, gates, gates, weights.dtype.itemsize)

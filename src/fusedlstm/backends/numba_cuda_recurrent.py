@@ -92,13 +92,16 @@ def _backward(cell: str, saved: Any, gradients: OutputGradients) -> Gradients:
         d["c"] = _state_gradient(call, gradients.d_c, weights.units)
     if weights.gate_recurrence:
         d["g"] = _state_gradient(call, gradients.d_g, 3 * weights.units)
-    found = _empty_gradients(call)
-    if call.count:
-        of_x, others = _module(call).backward(call, arrays, d, call.output_gradients(gradients.d_y))
-        found |= others | {"d_kernel": call.kernel_gradient(of_x)}
     d_x = None
-    if gradients.need_d_x:
-        d_x = call.input_gradient(of_x) if call.count else zeros(call.x.shape, weights.dtype)
+    if call.count:
+        of_x, found = _module(call).backward(call, arrays, d, call.output_gradients(gradients.d_y))
+        found["d_kernel"] = call.kernel_gradient(of_x)
+        if gradients.need_d_x:
+            d_x = call.input_gradient(of_x)
+    else:
+        found = _no_gradients(call)
+        if gradients.need_d_x:
+            d_x = zeros(call.x.shape, weights.dtype)
     found |= {f"d_{name}0": array for name, array in d.items()}
     return Gradients(d_x=call.back(d_x), **{name: call.back(array) for name, array in found.items()})
 
@@ -110,7 +113,7 @@ def _state_gradient(call: Call, d_state: Any, width: int) -> DeviceArray:
     return copied(d_state)
 
 
-def _empty_gradients(call: Call) -> dict[str, DeviceArray]:
+def _no_gradients(call: Call) -> dict[str, DeviceArray]:
     """The gradients of all weights where no step is used."""
     weights, units, dtype = call.weights, call.weights.units, call.weights.dtype
     shapes = {

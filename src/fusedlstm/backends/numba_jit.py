@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -54,6 +55,10 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return kernel
 
 
+#: What reading a file of the cache raises that was cut short or written over.
+_DAMAGE = (EOFError, pickle.PickleError, AttributeError, ImportError, IndexError, ValueError)
+
+
 class _Cache(FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function, which goes by the function's own file: kernels are made of several."""
 
@@ -64,13 +69,17 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except (OSError, EOFError, pickle.UnpicklingError):  # unreadable or cut short
+        except OSError:  # unreadable
+            return None
+        except _DAMAGE:
+            with contextlib.suppress(OSError):
+                self.flush()  # else neither would the next process come past it
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except (OSError, *_DAMAGE) as error:
             _warn(error)
 
 

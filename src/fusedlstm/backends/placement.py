@@ -1,4 +1,5 @@
-"""Where arrays are: on the host, or where a backend computes that defines `to_device`, `to_host` and `DeviceArray`.
+"""Where arrays are: on the host, or where a backend computes that defines `require_device`,
+`to_device`, `to_host` and `DeviceArray`.
 
 `set_backend` moves all that lives on from call to call. What comes from outside is moved when it is first computed
 with, and results go back to where the inputs were.
@@ -39,6 +40,7 @@ def follow(owner: Owner) -> None:
 def enter(backend: ModuleType) -> None:
     """Move all owners' arrays to where a backend computes; if one cannot be moved, all stay where they are."""
     global array_type, _move
+    getattr(backend, "require_device", lambda: None)()
     move = getattr(backend, "to_device", fetch)
     if move is not _move and array_type is not None:
         for finish in [owner.moved(move) for owner in list(_owners)]:

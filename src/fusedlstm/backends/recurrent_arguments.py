@@ -76,6 +76,7 @@ def check_weights(
         if array is not None:
             check(function, name, array, shape, dtype)
     require(function, "units", units >= 1)
+    require(function, "projection", projection is None or outputs >= 1)
     return weights
 
 

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 class Slots(NamedTuple):
-    """The slots of a call, B rows of T steps; all arrays are int64."""
+    """The slots of a call, B rows of T steps; all arrays are int64 and C-contiguous, so of one type for compilers."""
 
     begin: Array  # (T+1,): those of step t are begin[t] ... begin[t+1] - 1, their rows ascending
     row: Array  # (S,)
@@ -45,9 +45,9 @@ def number(mask: Array | None, batch: int, steps: int, zero_output_for_mask: boo
             step=np.repeat(np.arange(steps), batch),
             before=slots,  # a slot's state is B rows further on, and the next step's slot B slots
             last=count + np.arange(batch),
-            output=batch + slots.reshape(steps, batch).T,
+            output=np.ascontiguousarray(batch + slots.reshape(steps, batch).T),
         )
-    step, row = np.nonzero(mask.T)
+    step, row = map(np.ascontiguousarray, np.nonzero(mask.T))
     begin = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, axis=0))])
     own = np.full((batch, steps + 1), -1)  # the table's row of each used step, behind the initial state's
     own[:, 0] = np.arange(batch)

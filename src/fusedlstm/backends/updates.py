@@ -34,7 +34,10 @@ def as_function(function: str, prepare: Callable[..., reference_updates.Update])
 
     @functools.wraps(getattr(reference_updates, function))
     def update(*args: Any, **kwargs: Any) -> None:
-        call = signature.bind(*args, **kwargs)
+        try:
+            call = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{function}() {error}") from None
         call.apply_defaults()
         given = call.arguments
         prepared = prepare(function, given["w"], [given[name] for name in buffers])

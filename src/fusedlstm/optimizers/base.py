@@ -245,9 +245,14 @@ class Optimizer(Settings):
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
 
     def _as_dtype(self, gradient: Any, dtype: np.dtype[Any]) -> Any:
-        if isinstance(gradient, RowGradient) and self.takes_rows:
-            return gradient.astype(dtype)
-        return placement.contiguous(gradient.whole() if isinstance(gradient, RowGradient) else gradient, dtype)
+        ready = type(gradient) is placement.array_type and gradient.dtype == dtype
+        if ready and gradient.flags.c_contiguous:
+            return gradient
+        if isinstance(gradient, RowGradient):
+            if self.takes_rows:
+                return gradient.astype(dtype)
+            gradient = gradient.whole()
+        return placement.contiguous(gradient, dtype)
 
     def _update_all(self, given: Sequence[tuple[Any, Variable, int]], rate: float, scale: float) -> None:
         """Clip, decay and update: `scale` times each gradient."""
