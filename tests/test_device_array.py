@@ -945,3 +945,13 @@ def test_dlpack_that_cannot_be():
     d.flags.writeable = False
     with pytest.raises(BufferError, match="read-only"):
         d.__dlpack__()
+
+
+def test_a_single_number_is_a_copy_as_with_numpy():
+    w = to_device(np.arange(6, dtype=np.float32).reshape(2, 3))
+    old = w[1, 2]
+    w[1, 2] = old + 10
+    assert (float(old), float(w[1, 2])) == (5, 15)
+    shown = w[1, 2, ...]
+    w[1, 2] = 7
+    assert float(shown) == 7

@@ -233,6 +233,31 @@ def test_layouts_and_masks_are_compiled_once():
     assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
+def test_kernels_run_in_python_too():
+    """As a debugger sees them."""
+    out = run(
+        """
+        import numpy as np
+        from fusedlstm.backends import numba_cpu, reference
+        x, kernel, recurrent = (np.sin(np.arange(n)) for n in (24, 48, 64))
+        for real in (np.float32, np.float64):
+            results = []
+            for backend in (numba_cpu, reference):
+                packed = backend.lstm_pack(kernel.reshape(3, 16).astype(real), recurrent.reshape(4, 16).astype(real),
+                                           None, True)
+                y, *_, saved = backend.lstm_forward(x.reshape(2, 4, 3).astype(real), packed, activation="softplus",
+                                                    training=True, normalization=np.ones((10, 4), real))
+                results.append((y, backend.lstm_backward(saved, y).d_x))
+            for a, b in zip(*results):
+                assert a.dtype == real
+                np.testing.assert_allclose(a, b, rtol=100 * np.finfo(real).eps, atol=10 * np.finfo(real).eps)
+        print(numba_cpu.compile_seconds())
+        """,
+        NUMBA_DISABLE_JIT="1",
+    )
+    assert out == "0.0"
+
+
 # Threads and processes.
 
 

@@ -56,7 +56,8 @@ class Flags:
 class DeviceArray(Methods, NDArrayOperatorsMixin):
     """An array on the device, as `numpy.ndarray` where it can be.
 
-    Made by `to_device`, `zeros`, `empty`, `full`, NumPy's ``like=`` and by computing. Basic indexing gives views.
+    Made by `to_device`, `zeros`, `empty`, `full`, NumPy's ``like=`` and by computing. Basic indexing gives views,
+    but for a single number a copy, as with NumPy.
     Results of reductions are 0-d arrays, which `float` fetches. Indices on the device that are out of bounds are not
     found out: they count as the nearest that is within.
 
@@ -166,7 +167,9 @@ class DeviceArray(Methods, NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> DeviceArray:
         parts, basic = device_indexing.parse(self, _with_positions(key))
         if basic:
-            return device_indexing.view(self, parts)  # type: ignore[no-any-return]
+            view = device_indexing.view(self, parts)
+            one_number = not view.ndim and not any(part is ... for part in (key if isinstance(key, tuple) else (key,)))
+            return view.copy() if one_number else view  # type: ignore[no-any-return]
         return device_indexing.gather(*self._advanced(parts))  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -80,10 +80,14 @@ def numba_name(dtype: Dtype) -> str:
 def _make_all() -> None:
     """Each operation on floats, the commonest on others, and one for each number of axes."""
     boolean, integer = np.dtype(bool), np.dtype(np.int64)
-    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+    floats = np.dtype(np.float32), np.dtype(np.float64)
+    for dtype, other in (floats, floats[::-1]):
         for name in device_operations.names(dtype):
             loop, out = device_operations.loop(name, dtype)
             _kernel(name, loop, out, 1)
+        _kernel("positive", (dtype,), other, 1)
+        _kernel("equal", *device_operations.loop("equal", dtype), 2)  # argmax needs it, and the next
+        _kernel("select", *device_operations.loop("select", integer), 2)
         for rank in (2, 4, 8):
             for name in ("add", "select"):
                 _kernel(name, *device_operations.loop(name, dtype), rank)

@@ -77,19 +77,22 @@ _FLOAT64 = _Format(
 )  # fmt: skip
 
 
-# What is chosen when a kernel is compiled, by the type of x.
+# What is chosen when a kernel is compiled, by the type of x; below, what NUMBA_DISABLE_JIT runs instead.
 
 
 def _format_of(x: Any) -> Any:
     """The `_Format` of a number."""
+    return _FLOAT32 if type(x) is np.float32 else _FLOAT64
 
 
 def _bits(x: Any) -> Any:
     """The integer that has the bits of a number."""
+    return x.view(np.int32 if type(x) is np.float32 else np.int64)
 
 
 def _from_bits(n: Any, x: Any) -> Any:
     """The number that has the bits of an integer, of x's type."""
+    return np.int32(n).view(np.float32) if type(x) is np.float32 else np.int64(n).view(np.float64)
 
 
 @overload(_format_of, strict=False)

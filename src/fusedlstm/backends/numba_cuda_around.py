@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.backends import device_matmul, reference
-from fusedlstm.backends.arguments import check, require_in_place, require_real
+from fusedlstm.backends.arguments import check, check_out, require_in_place, require_real
 from fusedlstm.backends.cuda_api import MAKERS, cuda, jit, launch
 from fusedlstm.backends.device_array import empty, is_device, to_device, to_host
 from fusedlstm.backends.numba_cuda_call import known, ready
@@ -73,7 +73,7 @@ def matmul(a: Any, b: Any, bias: Any = None, out: Any = None, accumulate: bool =
     if target is None and accumulate:
         raise ValueError("matmul: expected out with accumulate=True, got None")
     if target is not None:
-        check("matmul", "out", target, shape, a.dtype)
+        check_out("matmul", target, shape, a.dtype)
     direct = is_device(target)
     product = device_matmul.matmul(
         to_device(a), to_device(b), None if bias is None else to_device(bias),
@@ -105,7 +105,7 @@ def activation_forward(x: Any, activation: str, out: Any = None) -> Any:
     x = known(x)
     require_real("activation_forward", "x", x)
     if out is not None:
-        check("activation_forward", "out", known(out), x.shape, x.dtype)
+        check_out("activation_forward", known(out), x.shape, x.dtype)
     return _elementwise(kernels(REALS[x.dtype])[0], x, (), activation, out)
 
 
@@ -115,7 +115,7 @@ def activation_backward(y: Any, d_y: Any, activation: str, out: Any = None) -> A
     require_real("activation_backward", "y", y)
     check("activation_backward", "d_y", d_y, y.shape, y.dtype)
     if out is not None:
-        check("activation_backward", "out", known(out), y.shape, y.dtype)
+        check_out("activation_backward", known(out), y.shape, y.dtype)
     return _elementwise(kernels(REALS[y.dtype])[1], y, (d_y,), activation, out)
 
 
