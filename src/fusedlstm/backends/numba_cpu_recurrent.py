@@ -11,6 +11,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 
 from fusedlstm.backends.arguments import Array, compiled_for
 from fusedlstm.backends.numba_jit import njit
@@ -25,14 +26,16 @@ from fusedlstm.backends.recurrent_arguments import (
 from fusedlstm.backends.reference_recurrent import Gradients
 from fusedlstm.backends.slots import Slots, number
 
-# Products. OpenBLAS copies the weights anew at every call, which for few rows costs more than the product, but for
-# small ones, rows * inner * columns <= 100^3, which it computes from where they lie: so weights are cut into panels of
-# columns, and rows into groups. Measured beside one call (float32, Zen 4, one thread): 10 times as fast for 4 rows and
-# 1024 units, 1.9 for 16 and 128, 1.3 for 64 and 512; up to 97 % of what FMA can do. Going back, rows of the weights are
-# the panels, and nothing is packed; there groups of 16 rows, or else of a multiple of 4, do best.
+# Products. OpenBLAS copies the weights anew at every call, which for few rows costs more than the product. With
+# AVX-512 it computes small ones, rows * inner * columns <= 100^3, from where they lie: so weights are cut into panels
+# of columns and rows into groups. Measured beside one call (float32, Zen 4, one thread): 10 times as fast for 4 rows
+# and 1024 units, 1.9 for 16 and 128, 1.3 for 64 and 512; up to 97 % of what FMA can do. Going back, rows of the
+# weights are the panels and nothing is packed; there groups of 16 rows, or else of a multiple of 4, do best. Without
+# AVX-512 larger groups pay.
 
-_SMALL = 1_000_000
-_PANEL = 32768  # numbers
+_IN_PLACE = bool(get_host_cpu_features().get("avx512f"))
+_SMALL = 1_000_000 if _IN_PLACE else 1 << 60
+_PANEL = 32768 if _IN_PLACE else 1 << 60  # numbers
 _ROWS = 128
 _ROWS_BACK, _WIDTH_BACK = 16, 64
 #: How many numbers a product needs to work in.
