@@ -20,7 +20,7 @@ from fusedlstm.backends import (  # noqa: E402
     numba_cpu_around,
     numba_cpu_ctc,
     numba_cpu_gru,
-    numba_cpu_lstm,
+    numba_cpu_lstm_steps,
     numba_cpu_math,
     numba_cpu_simple_rnn,
     numba_cpu_updates,
@@ -61,8 +61,8 @@ def test_importing_compiles_nothing():
     out = run("""
         from fusedlstm import backends
         numba_cpu = backends.load("numba")
-        from fusedlstm.backends import numba_cpu_gru, numba_cpu_lstm, numba_cpu_math
-        kernels = [f for module in (numba_cpu_gru, numba_cpu_lstm, numba_cpu_math)
+        from fusedlstm.backends import numba_cpu_gru, numba_cpu_lstm_steps, numba_cpu_math
+        kernels = [f for module in (numba_cpu_gru, numba_cpu_lstm_steps, numba_cpu_math)
                    for f in vars(module).values() if hasattr(f, "signatures")]
         assert len(kernels) > 20
         print(sum(len(kernel.signatures) for kernel in kernels), numba_cpu.compile_seconds())
@@ -188,16 +188,22 @@ def test_kernels_compute_in_vectors_of_their_type(dtype):
         assert "fpext" not in code, f"{kernel.__name__} widens a float32"
 
 
-@pytest.mark.parametrize("module", [numba_cpu_gru, numba_cpu_lstm, numba_cpu_simple_rnn], ids=lambda m: m.__name__)
-def test_recurrent_layers_in_float32_have_no_float64(module):
+@pytest.mark.parametrize(
+    ("cell", "kernels"),
+    [
+        ("lstm", (numba_cpu_lstm_steps.forward, numba_cpu_lstm_steps.backward)),
+        ("gru", (numba_cpu_gru._forward, numba_cpu_gru._backward)),
+        ("simple_rnn", (numba_cpu_simple_rnn._forward, numba_cpu_simple_rnn._backward)),
+    ],
+)
+def test_recurrent_layers_in_float32_have_no_float64(cell, kernels):
     """Neither products nor what is between them: no array and no number of a compiled kernel is of that type."""
-    cell = module.__name__.partition("numba_cpu_")[2]
     columns = {"lstm": 20, "gru": 15, "simple_rnn": 5}[cell]
     kernel, recurrent = np.ones((3, columns), np.float32), np.ones((5, columns), np.float32)
-    packed = getattr(module, f"{cell}_pack")(kernel, recurrent, None, True)
-    y, *_, saved = getattr(module, f"{cell}_forward")(np.ones((2, 4, 3), np.float32), packed, training=True)
-    getattr(module, f"{cell}_backward")(saved, y)
-    for kernel in (module._forward, module._backward):
+    packed = getattr(numba_cpu, f"{cell}_pack")(kernel, recurrent, None, True)
+    y, *_, saved = getattr(numba_cpu, f"{cell}_forward")(np.ones((2, 4, 3), np.float32), packed, training=True)
+    getattr(numba_cpu, f"{cell}_backward")(saved, y)
+    for kernel in kernels:
         float32 = [s for s in kernel.signatures if "float64" not in str(s)]
         assert float32, f"{kernel.__name__} was compiled for {kernel.signatures}"
 
@@ -222,7 +228,7 @@ def test_layouts_and_masks_are_compiled_once():
 
     call(x, d, ids, None, True)
     kernels = [
-        *(numba_cpu_lstm._forward, numba_cpu_lstm._backward, numba_cpu_around._times_derivative),
+        *(numba_cpu_lstm_steps.forward, numba_cpu_lstm_steps.backward, numba_cpu_around._times_derivative),
         *(numba_cpu_around._add_rows, numba_cpu_updates._sgd, numba_cpu_updates._average, numba_cpu_ctc._rows),
     ]
     compiled = [len(kernel.signatures) for kernel in kernels]
