@@ -92,7 +92,7 @@ def test_out_of_memory_is_told_from_other_errors(cuda_api, monkeypatch):
         cuda_api.allocate(100)
 
 
-def test_much_shared_memory_is_asked_for_once(cuda_api, monkeypatch):
+def test_much_shared_memory_is_asked_for_once_and_never_less_of_it(cuda_api, monkeypatch):
     """More than 48 KB have to be allowed for the compiled kernel; here a kernel that keeps account."""
     calls = []
     function = SimpleNamespace(handle="handle", device=SimpleNamespace(id=3))
@@ -117,10 +117,12 @@ def test_much_shared_memory_is_asked_for_once(cuda_api, monkeypatch):
     monkeypatch.setattr(cuda_api, "require_device", lambda: None)
     monkeypatch.setitem(sys.modules, f"{cuda_api.cuda.__name__}.cudadrv.driver", driver)
     kernel = Kernel()
-    for _ in range(2):
-        cuda_api.launch_blocks(kernel, 7, 64, 1.5, shared=50_000)
-    launched = ((7, 64, 0, 50_000), (1.5,))
-    assert calls == [(float,), ("most", 50_000, "handle", 3), launched, launched]
+    sizes = (60_000, 60_000, 50_000, 70_000, 60_000)
+    for shared in sizes:
+        cuda_api.launch_blocks(kernel, 7, 64, 1.5, shared=shared)
+    first, second, third, fourth, fifth = (((7, 64, 0, shared), (1.5,)) for shared in sizes)
+    assert calls[:2] == [(float,), ("most", 60_000, "handle", 3)]
+    assert calls[2:] == [first, second, third, (float,), ("most", 70_000, "handle", 3), fourth, fifth]
 
 
 def python(*arguments):

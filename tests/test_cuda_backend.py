@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_case import need_cuda
+from cuda_case import need_cuda, simulated
 from recurrent_case import GATE_COUNT, GATES, Case, assert_close
 from test_backends import BAD_CALLS
 
@@ -21,8 +23,8 @@ from fusedlstm.backends import reference
 pytestmark = pytest.mark.cuda
 need_cuda()
 
+from fusedlstm.backends import cuda_simulator, numba_cuda_loop, numba_cuda_lstm_steps, numba_cuda_recurrent  # noqa: E402
 from fusedlstm.backends import numba_cuda as backend  # noqa: E402
-from fusedlstm.backends import numba_cuda_loop, numba_cuda_lstm_steps, numba_cuda_recurrent  # noqa: E402
 from fusedlstm.backends.device_array import is_device, to_device, to_host, transfers  # noqa: E402
 
 CELLS = ["lstm", "gru", "gru reset first", "simple_rnn"]
@@ -83,6 +85,73 @@ def test_groups_of_units_and_of_rows_and_parts_of_sums(monkeypatch, rng, cell, u
     assert plan.depth < units or cell != "simple_rnn"
     for mask in (None, "random"):
         case(rng, np.dtype("float32"), 9, 1, 1, units, cell=cell, mask=mask).compare(backend)
+
+
+def run_all_blocks(kernel, plan, arrays, batch, steps, plain, options):
+    """As `numba_cuda_loop.run`, but all blocks at once: a Python thread for each of theirs, barriers between them.
+
+    Shared and local memory hold NaN at first. A barrier that not all come to breaks.
+    """
+    own, threads = threading.local(), 3
+    of_grid = threading.Barrier(plan.blocks * threads)
+    kind = arrays[0].dtype
+
+    class Cuda:
+        threadIdx = property(lambda self: own.thread)  # noqa: N815 - numba's names
+        blockIdx = property(lambda self: own.block)  # noqa: N815
+        blockDim, gridDim = SimpleNamespace(x=threads), SimpleNamespace(x=plan.blocks)  # noqa: N815
+        cg = SimpleNamespace(this_grid=lambda: SimpleNamespace(sync=lambda: of_grid.wait(30)))
+        shared = SimpleNamespace(array=lambda shape, dtype: own.shared)
+        local = SimpleNamespace(array=lambda shape, dtype: np.full(shape, np.nan, kind))
+
+        def syncthreads(self):
+            own.barrier.wait(30)
+
+    host = [array.numba._ary for array in arrays]
+    sizes = plan.width, plan.groups, plan.row_groups, plan.tile, plan.depth, plan.slices, plan.resident
+    failures = []
+
+    def work(block, thread, shared, barrier):
+        own.block, own.thread = SimpleNamespace(x=block), SimpleNamespace(x=thread)
+        own.shared, own.barrier = shared, barrier
+        try:
+            kernel.fn(*host, batch, steps, *sizes, plain, *options)
+        except Exception as error:
+            failures.append(error)
+            of_grid.abort()
+            barrier.abort()
+
+    workers = []
+    for block in range(plan.blocks):
+        memory = np.full(plan.shared // kind.itemsize, np.nan, kind), threading.Barrier(threads)
+        workers += [threading.Thread(target=work, args=(block, thread, *memory)) for thread in range(threads)]
+    with pytest.MonkeyPatch.context() as patch, cuda_simulator.quick_switches():
+        patch.setattr(numba_cuda_loop, "cuda", Cuda())
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert not failures, failures
+
+
+@pytest.mark.skipif(not simulated(), reason="a GPU runs all blocks at once by itself")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.parametrize(("units", "resident"), [(10, True), (34, False)], ids=["resident", "streamed"])
+@pytest.mark.parametrize("mask", [None, "random"])
+def test_blocks_that_run_at_once_meet_after_every_step(monkeypatch, dtype, rng, cell, units, resident, mask):
+    device = numba_cuda_loop.Machine(multiprocessors=6, shared=1 << 14)
+    division = numba_cuda_loop._resident if resident else numba_cuda_loop.streamed
+    runs = []
+
+    def run(kernel, plan, *others):
+        runs.append(plan)
+        run_all_blocks(kernel, plan, *others)
+
+    monkeypatch.setattr(numba_cuda_loop, "plan", lambda *sizes: division(*sizes, device))
+    monkeypatch.setattr(numba_cuda_loop, "run", run)
+    case(rng, dtype, 5, 2, 1, units, cell=cell, mask=mask, recurrent_dropout=GATE_COUNT[cell]).compare(backend)
+    assert len(runs) == 2
+    assert all(plan.resident == resident and plan.blocks > 1 for plan in runs)
 
 
 VARIANTS = [

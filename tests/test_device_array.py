@@ -8,6 +8,7 @@ import math
 import operator
 import pickle
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -433,20 +434,36 @@ def test_matrix_products_that_do_not_fit():
 
 
 def test_matrix_products_by_cupy(monkeypatch, rng):
-    """Another library's are used where it is there; here NumPy in its place."""
-    seen = []
+    """Another library's are used where it is there, on the one stream of all work and without waiting for it; here
+    NumPy in its place.
+    """
+    seen, streams = [], []
+
+    class Null:
+        def __enter__(self):
+            streams.append("null")
+
+        def __exit__(self, *_):
+            streams.pop()
 
     class Cupy:
+        cuda = SimpleNamespace(Stream=SimpleNamespace(null=Null()))
+
         @staticmethod
         def asarray(array):
-            assert array.__cuda_array_interface__["version"] == 3
-            return array
+            interface = array.__cuda_array_interface__
+            assert interface["version"] == 3
+            assert interface["stream"] is None
+            return to_device(array)
 
         @staticmethod
         def matmul(a, b, out):
+            assert streams == ["null"]
             seen.append((a.shape, b.shape))
             out[...] = to_host(a) @ to_host(b)
 
+    interface_of = device_interchange.interface
+    monkeypatch.setattr(device_interchange, "interface", lambda array: interface_of(array) | {"stream": 1})
     monkeypatch.setattr(device_matmul, "_cupy", lambda: Cupy)
     a, b, bias, start = (rng.standard_normal(s) for s in ((3, 5), (5, 4), 4, (3, 4)))
     da, db = to_device(a), to_device(b)

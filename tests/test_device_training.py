@@ -16,7 +16,7 @@ need_cuda()
 from device_case import BITS, CLASSES, IDS, USED, B, F, T, X, Y, assert_close, back_to_c, fit, numbers, on_device  # noqa: E402, F401
 
 import fusedlstm  # noqa: E402
-from fusedlstm import backends, layers, metrics, optimizers  # noqa: E402
+from fusedlstm import backends, inspect, layers, metrics, optimizers  # noqa: E402
 from fusedlstm.backends import cuda_api  # noqa: E402
 from fusedlstm.backends.cuda_api import CudaError  # noqa: E402
 from fusedlstm.backends.device_array import to_device, to_host, transfers  # noqa: E402
@@ -112,6 +112,20 @@ def test_gradients_agree(dtype):
         found.append([loss, *gradients])
         assert np.asarray(gradients[0]).dtype == dtype
     assert_close(found[1], found[0], 2e-5 if dtype == "float32" else 1e-12)
+
+
+def test_what_is_seen_inside_of_layers_is_on_the_host():
+    found = []
+    for backend in ("c", "cuda"):
+        fusedlstm.set_backend(backend)
+        set_random_seed(7)
+        parts = [Embedding(5, 2, mask_zero=True), LSTM(2, return_sequences=True), GRU(2, name="last"), Dense(1)]
+        model = Sequential([Input((T,), dtype="int32"), *parts])
+        gates = inspect.gate_activations(model, IDS if backend == "c" else to_device(IDS), "last")
+        saturation = inspect.gate_saturation(model, IDS, "last")
+        found.append([*gates.values.values(), gates.mask, *saturation.shut["last"].values()])
+        assert all(type(array) is np.ndarray for array in found[-1])
+    assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize("make", functional_models.MODELS)

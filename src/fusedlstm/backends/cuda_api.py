@@ -138,7 +138,7 @@ if simulated():
     cuda_simulator.share_safely()
 
 _configured: dict[Any, Any] = {}
-_allowed: set[Any] = set()
+_allowed: dict[Any, int] = {}  # bytes of dynamic shared memory, by kernel and types: the most asked for so far
 _one_at_a_time = threading.Lock()
 
 
@@ -183,13 +183,15 @@ _SHARED_WITHOUT_ASKING = 48 << 10
 
 def _allow_shared(kernel: Any, arguments: Sequence[Any], shared: int) -> None:
     types = tuple(map(kernel.typeof_pyval, arguments))
-    key = kernel, types, shared
-    if key not in _allowed:
+    key = kernel, types
+    with _one_at_a_time:
+        if shared <= _allowed.get(key, 0):  # to allow less would take back what another launch needs
+            return
         driver = importlib.import_module(f"{cuda.__name__}.cudadrv.driver")
         function = kernel.compile(types)._codelibrary.get_cufunc()
         most = driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         driver.driver.cuKernelSetAttribute(most, shared, function.handle, function.device.id)
-        _allowed.add(key)
+        _allowed[key] = shared
 
 
 @functools.cache

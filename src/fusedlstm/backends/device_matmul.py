@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,9 +199,10 @@ def _as(x: Any, dtype: np.dtype[Any], batch: tuple[int, ...]) -> Any:
 
 
 def _multiply_with(cupy: Any, out: Any, a: Any, b: Any, bias: Any, accumulate: bool) -> None:
-    """By cuBLAS, on the same default stream."""
+    """By cuBLAS, on the same default stream whatever the caller has made CuPy's."""
     product = out if not accumulate and out.contiguous else a.new(out.shape, out.dtype)
-    cupy.matmul(cupy.asarray(a), cupy.asarray(b), out=cupy.asarray(product))
+    with cupy.cuda.Stream.null:
+        cupy.matmul(_for_cupy(cupy, a), _for_cupy(cupy, b), out=_for_cupy(cupy, product))
     add = (out.dtype,) * 2
     if bias is not None:
         elementwise.run("add", add, product, (product, bias))
@@ -208,6 +210,12 @@ def _multiply_with(cupy: Any, out: Any, a: Any, b: Any, bias: Any, accumulate: b
         elementwise.run("add", add, out, (out, product))
     elif product is not out:
         elementwise.assign(out, product)
+
+
+def _for_cupy(cupy: Any, x: Any) -> Any:
+    """The same memory. CuPy would wait for a stream that is named to be done: on the same stream there is no need."""
+    interface = x.__cuda_array_interface__ | {"stream": None}
+    return cupy.asarray(SimpleNamespace(__cuda_array_interface__=interface))
 
 
 def _multiply(out: Any, a: Any, b: Any, bias: Any, accumulate: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.activations import Activation
+from fusedlstm.backends import placement
 from fusedlstm.layers.base import Array, Backward, Layer
 from fusedlstm.layers.gru import GRU
 from fusedlstm.layers.lstm import LSTM
@@ -137,7 +138,9 @@ class _Observed(Recurrent):
     ) -> tuple[Any, Backward | None]:
         x = self.check_inputs(inputs)
         batch, steps, _ = x.shape
-        used = np.ones((batch, steps), bool) if mask is None else self.check_mask(mask, (batch, steps))
+        used = np.ones((batch, steps), bool)
+        if mask is not None:
+            used = placement.fetch(self.check_mask(mask, (batch, steps)))
         given = initial_state is not None
         states = self._check_state(initial_state, batch) if given else self.states or self.get_initial_state(batch)
         keep = training if need_backward is None else need_backward
@@ -243,9 +246,9 @@ def _noting(uses: list[tuple[Callable[[Array], Array], list[Array]]]) -> Activat
 
 
 def _gates(layer: Any, notes: dict[str, list[Array]], shape: tuple[int, ...]) -> dict[str, Array]:
-    """The gates (T,B,H) in the order in which the layer ran, from what was noted."""
+    """The gates (T,B,H) in the order in which the layer ran, from what was noted; on the host, as all that is seen."""
     ones = np.ones(shape, layer.dtype)  # what a gate is that was removed
-    gates = {name: np.stack(values) if values else ones for name, values in notes.items()}
+    gates = {name: np.stack(placement.fetch(values)) if values else ones for name, values in notes.items()}
     if gates and getattr(layer, "coupled_gates", False):
         gates["f"] = 1 - gates["i"]
     return gates
