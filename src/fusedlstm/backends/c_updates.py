@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from fusedlstm._binding import ffi, lib
 from fusedlstm.backends.arguments import Array, check, contiguous, require_in_place
 from fusedlstm.backends.c_arguments import NULL, dtype_of, error_slot, from_buffer, new, refuse
 from fusedlstm.backends.reference_updates import Update
+from fusedlstm.backends.updates import as_functions
 
 _UPDATE = ffi.typeof("struct fusedlstm_update *")
 #: Of each function the rule, and the buffers in the order in which it takes them, and the struct's slots hold them.
@@ -88,183 +88,16 @@ def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> 
     return _Update(function, w, buffers)
 
 
-def sgd_update(
-    w: Array,
-    g: Array,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.sgd_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("sgd_update", w, (velocity,))(
-        g, *common, {"learning_rate": learning_rate, "momentum": momentum, "nesterov": nesterov}
-    )
-
-
-def lion_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    *,
-    learning_rate: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.99,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.lion_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("lion_update", w, (m,))(g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2})
-
-
-def rmsprop_update(
-    w: Array,
-    g: Array,
-    mean_square: Array,
-    average: Array | None,
-    velocity: Array | None,
-    *,
-    learning_rate: float,
-    rho: float = 0.9,
-    momentum: float = 0.0,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.rmsprop_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("rmsprop_update", w, (mean_square, average, velocity))(
-        g, *common, {"learning_rate": learning_rate, "rho": rho, "momentum": momentum, "epsilon": epsilon}
-    )
-
-
-def adagrad_update(
-    w: Array,
-    g: Array,
-    total: Array,
-    *,
-    learning_rate: float,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.adagrad_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("adagrad_update", w, (total,))(g, *common, {"learning_rate": learning_rate, "epsilon": epsilon})
-
-
-def adadelta_update(
-    w: Array,
-    g: Array,
-    mean_square: Array,
-    mean_square_step: Array,
-    *,
-    learning_rate: float,
-    rho: float = 0.95,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.adadelta_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("adadelta_update", w, (mean_square, mean_square_step))(
-        g, *common, {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
-    )
-
-
-def adam_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    v_max: Array | None,
-    *,
-    learning_rate: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.adam_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("adam_update", w, (m, v, v_max))(
-        g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
-    )
-
-
-def nadam_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    learning_rate: float,
-    m_factor: float,
-    g_factor: float,
-    v_factor: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.nadam_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("nadam_update", w, (m, v))(
-        g,
-        *common,
-        {
-            "learning_rate": learning_rate,
-            "m_factor": m_factor,
-            "g_factor": g_factor,
-            "v_factor": v_factor,
-            "beta_1": beta_1,
-            "beta_2": beta_2,
-            "epsilon": epsilon,
-        },
-    )
-
-
-def adamax_update(
-    w: Array,
-    g: Array,
-    m: Array,
-    u: Array,
-    *,
-    learning_rate: float,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
-    gradient_scale: float = 1.0,
-    clip: float = math.inf,
-    decay: float = 0.0,
-    rows: Array | None = None,
-) -> None:
-    """See `reference_updates.adamax_update`."""
-    common = (gradient_scale, clip, decay, rows)
-    _Update("adamax_update", w, (m, u))(
-        g, *common, {"learning_rate": learning_rate, "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
-    )
+(
+    sgd_update,
+    lion_update,
+    rmsprop_update,
+    adagrad_update,
+    adadelta_update,
+    adam_update,
+    nadam_update,
+    adamax_update,
+) = as_functions(prepare_update)
 
 
 def average_update(w: Array, average: Array, *, momentum: float) -> None:

@@ -18,7 +18,8 @@ from fusedlstm.backends.arguments import (
     require_real,
 )
 from fusedlstm.backends.numba_cpu_math import activate, differentiate
-from fusedlstm.backends.numba_jit import ACTIVATION_CODES, njit
+from fusedlstm.backends.numba_jit import njit
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES
 
 _RUN = 1024  # numbers that stay in the nearest cache
 

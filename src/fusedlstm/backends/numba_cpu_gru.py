@@ -31,8 +31,8 @@ from fusedlstm.backends.numba_cpu_recurrent import (
     steps_of_chunk,
     weight_gradients,
 )
-from fusedlstm.backends.numba_jit import ACTIVATION_CODES, njit
-from fusedlstm.backends.recurrent_arguments import OutputGradients, check_weights, like
+from fusedlstm.backends.numba_jit import njit
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES, OutputGradients, check_weights, like
 from fusedlstm.backends.reference_recurrent import Gradients
 
 #: How many numbers the sums of the steps have whose inputs are multiplied at a time: they stay in a cache.

@@ -25,8 +25,7 @@ from fusedlstm.backends.numba_cpu_recurrent import (
     state_gradient,
     weight_gradients,
 )
-from fusedlstm.backends.numba_jit import ACTIVATION_CODES
-from fusedlstm.backends.recurrent_arguments import Options, OutputGradients, check_weights, like
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES, Options, OutputGradients, check_weights, like
 from fusedlstm.backends.reference_recurrent import Gradients
 
 #: The sums of the gates that the kernels of inference hold at a time, in numbers: they stay in a cache.

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusedlstm.backends.arguments import Array
-from fusedlstm.backends.numba_jit import ACTIVATION_CODES, njit, overload, types
+from fusedlstm.backends.numba_jit import njit, overload, types
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES
 
 
 class _Format(NamedTuple):

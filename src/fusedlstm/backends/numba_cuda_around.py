@@ -12,9 +12,9 @@ from fusedlstm.backends.arguments import check, check_out, require_in_place, req
 from fusedlstm.backends.cuda_api import MAKERS, cuda, jit, launch
 from fusedlstm.backends.device_array import empty, is_device, to_device, to_host
 from fusedlstm.backends.numba_cuda_call import known, ready
-from fusedlstm.backends.numba_cuda_cells import ACTIVATION_CODES, activations
+from fusedlstm.backends.numba_cuda_cells import activations
 from fusedlstm.backends.numba_cuda_kernels import REALS, kernel_for
-from fusedlstm.backends.recurrent_arguments import like
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES, like
 
 
 @jit(signatures=["void(int64[::1], int64[::1])"])

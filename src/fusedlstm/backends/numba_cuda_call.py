@@ -17,7 +17,6 @@ from fusedlstm.backends.cuda_api import launch
 from fusedlstm.backends.device_array import DeviceArray, empty, is_device, to_device, to_host, zeros
 from fusedlstm.backends.device_matmul import matmul
 from fusedlstm.backends.numba_cuda_cells import (
-    ACTIVATION_CODES,
     COUPLED,
     DROPOUT,
     LINEAR,
@@ -40,7 +39,7 @@ from fusedlstm.backends.numba_cuda_moves import (
     take_states,
     take_steps,
 )
-from fusedlstm.backends.recurrent_arguments import Options, Weights, check_forward
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES, Options, Weights, check_forward
 from fusedlstm.backends.slots import number
 
 _REMOVED = {"input_gate": NO_INPUT, "forget_gate": NO_FORGET, "output_gate": NO_OUTPUT}

@@ -12,13 +12,11 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from fusedlstm.backends.cuda_api import jit, math
-from fusedlstm.backends.recurrent_arguments import ACTIVATIONS
+from fusedlstm.backends.recurrent_arguments import ACTIVATION_CODES
 
 #: What a cell leaves out or has besides, as bits.
 COUPLED, NO_INPUT, NO_FORGET, NO_OUTPUT, PEEPHOLES = 1, 2, 4, 8, 16
 ZONEOUT_H, ZONEOUT_C, ZONEOUT_H_MASK, ZONEOUT_C_MASK, DROPOUT = 32, 64, 128, 256, 512
-#: What kernels know the activations by.
-ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, "exp"))}
 LINEAR, TANH, SIGMOID, RELU, HARD_SIGMOID, SOFTSIGN, ELU, SOFTPLUS, EXP = ACTIVATION_CODES.values()
 
 

@@ -20,7 +20,7 @@ from fusedlstm.backends.numba_cuda_call import known, nothing, ready
 from fusedlstm.backends.numba_cuda_kernels import REALS, kernel_for
 from fusedlstm.backends.recurrent_arguments import like
 from fusedlstm.backends.reference_updates import Update
-from fusedlstm.backends.updates import as_function, buffers_of, check_numbers, check_rows, options_of
+from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, options_of
 
 sqrt = cuda_api.math.sqrt
 
@@ -228,14 +228,16 @@ def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> 
     return _Update(function, w, buffers)
 
 
-sgd_update = as_function("sgd_update", prepare_update)
-lion_update = as_function("lion_update", prepare_update)
-rmsprop_update = as_function("rmsprop_update", prepare_update)
-adagrad_update = as_function("adagrad_update", prepare_update)
-adadelta_update = as_function("adadelta_update", prepare_update)
-adam_update = as_function("adam_update", prepare_update)
-nadam_update = as_function("nadam_update", prepare_update)
-adamax_update = as_function("adamax_update", prepare_update)
+(
+    sgd_update,
+    lion_update,
+    rmsprop_update,
+    adagrad_update,
+    adadelta_update,
+    adam_update,
+    nadam_update,
+    adamax_update,
+) = as_functions(prepare_update)
 
 
 @like(reference_updates.average_update)

@@ -24,15 +24,7 @@ try:
 except ImportError as error:
     raise ImportError(f'the Numba backends need Numba and SciPy: pip install "fusedlstm[numba]" ({error})') from error
 
-__all__ = ["ACTIVATION_CODES", "compile_seconds", "njit", "overload", "types"]
-
-#: What kernels know the activations by.
-ACTIVATION_CODES = {
-    name: code
-    for code, name in enumerate(
-        ("linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "softplus", "exp")
-    )
-}
+__all__ = ["compile_seconds", "njit", "overload", "types"]
 
 # No threads of Numba's own: its layers die after a fork and under concurrent callers. "contract" lets a product and a
 # sum round once, together; anything more would lose NaN, or the order of sums.
@@ -86,7 +78,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 @functools.cache
 def _sources() -> bytes:
     """A digest of every file that kernels are made of."""
-    files = [Path(__file__), *sorted(Path(__file__).parent.glob("numba_cpu*.py"))]
+    folder = Path(__file__).parent
+    files = [Path(__file__), folder / "recurrent_arguments.py", *sorted(folder.glob("numba_cpu*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 

@@ -22,6 +22,8 @@ GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 REMOVABLE = ("input_gate", "forget_gate", "output_gate", "input_activation", "output_activation")
 #: Those whose derivative the output tells, without ambiguity and without overflow.
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "softplus")
+#: What the kernels in Python know the activations by.
+ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, "exp"))}
 
 
 class Weights(NamedTuple):

@@ -27,7 +27,25 @@ def options_of(function: str) -> list[str]:
     return [p.name for p in _parameters(function) if p.kind is p.KEYWORD_ONLY and p.name not in _COMMON]
 
 
-def as_function(function: str, prepare: Callable[..., reference_updates.Update]) -> Any:
+#: The updates, in the order in which `as_functions` returns them.
+UPDATES = (
+    "sgd_update",
+    "lion_update",
+    "rmsprop_update",
+    "adagrad_update",
+    "adadelta_update",
+    "adam_update",
+    "nadam_update",
+    "adamax_update",
+)
+
+
+def as_functions(prepare: Callable[..., reference_updates.Update]) -> list[Any]:
+    """All `UPDATES` of a backend, from its `prepare_update`."""
+    return [_as_function(function, prepare) for function in UPDATES]
+
+
+def _as_function(function: str, prepare: Callable[..., reference_updates.Update]) -> Any:
     """The update of this name, from what prepares it for many steps."""
     signature = inspect.signature(getattr(reference_updates, function))
     buffers, options = buffers_of(function), options_of(function)
