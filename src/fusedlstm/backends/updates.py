@@ -47,7 +47,7 @@ def as_functions(prepare: Callable[..., reference_updates.Update]) -> list[Any]:
 
 def _as_function(function: str, prepare: Callable[..., reference_updates.Update]) -> Any:
     """The update of this name, from what prepares it for many steps."""
-    signature = inspect.signature(getattr(reference_updates, function))
+    signature = _signature(function)
     buffers, options = buffers_of(function), options_of(function)
 
     @functools.wraps(getattr(reference_updates, function))
@@ -84,5 +84,10 @@ def check_rows(function: str, g: Array, rows: Array, w: Array) -> Array:
     return contiguous(rows)
 
 
+@functools.cache
+def _signature(function: str) -> inspect.Signature:
+    return inspect.signature(getattr(reference_updates, function))
+
+
 def _parameters(function: str) -> Sequence[inspect.Parameter]:
-    return list(inspect.signature(getattr(reference_updates, function)).parameters.values())
+    return list(_signature(function).parameters.values())
