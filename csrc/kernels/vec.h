@@ -127,10 +127,10 @@ static const real LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440054690583e-4f;
 static const real ROUND = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
 static const real EXP_HIGH = 88.0f;    /* 2^n stays finite up to here, with 2^n (1 + p) */
 static const real EXP_LOWEST = -104.0f, EXP_HIGHEST = 89.0f; /* exp is 0 and Inf beyond */
-static const real TANH_ONE = 20.0f;                          /* tanh(x) rounds to 1 for 2x beyond */
-/* e^r = 1 + r + r^2 q(r), |r| <= ln(2)/2: tools/expm1_coefficients.py, error 2^-31.9 */
-static const real EXP_Q[] = {5.00000004681828147e-01f, 1.66666664175442375e-01f, 4.16663535799543239e-02f,
-                             8.33337874846707370e-03f, 1.39410839294267018e-03f, 1.98516106591943315e-04f};
+static const real TANH_ONE = 10.0f;                          /* tanh rounds to 1 beyond */
+/* e^r = 1 + r + r^2 q(r), |r| <= ln(2)/2: tools/expm1_coefficients.py, error 2^-26.0 */
+static const real EXP_Q[] = {4.99999967287706903e-01f, 1.66665414921586458e-01f, 4.16676001351220238e-02f,
+                             8.36674013103583247e-03f, 1.38580997033956477e-03f};
 #else
 enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
 static const real LOG2_E = 1.44269504088896341;
@@ -138,7 +138,7 @@ static const real LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927
 static const real ROUND = 6755399441055744.0; /* 1.5 * 2^52 */
 static const real EXP_HIGH = 709.0;
 static const real EXP_LOWEST = -746.0, EXP_HIGHEST = 710.0;
-static const real TANH_ONE = 40.0;
+static const real TANH_ONE = 20.0;
 /* error 2^-61.6 */
 static const real EXP_Q[] = {5.00000000000000000e-01, 1.66666666666666768e-01, 4.16666666666664354e-02,
                              8.33333333332143301e-03, 1.38888888889909302e-03, 1.98412698865925739e-04,
@@ -146,16 +146,27 @@ static const real EXP_Q[] = {5.00000000000000000e-01, 1.66666666666666768e-01, 4
                              2.51091923337719416e-08, 2.08646982757621481e-09};
 #endif
 
+/* e^r - 1, |r| <= ln(2)/2. Two coefficients at a time, so that half as many operations wait for each other; there is an odd
+ * number of them. */
+INLINE vec small_expm1(vec r) {
+    int k = (int)(sizeof EXP_Q / sizeof *EXP_Q) - 1;
+    vec r2 = r * r, q = vec_set(EXP_Q[k]);
+    UNROLL
+    for (k = k - 2; k >= 0; k -= 2) q = q * r2 + (r * EXP_Q[k + 1] + EXP_Q[k]);
+    return q * r2 + r;
+}
+
 /* e^x = 2^n (1 + p): the integer n in the low bits of *shifted, p = e^r - 1 returned. */
 INLINE vec exp_reduced(vec x, vec *shifted) {
     *shifted = x * LOG2_E + ROUND;
     vec n = *shifted - ROUND;
-    vec r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    int k = (int)(sizeof EXP_Q / sizeof *EXP_Q) - 1;
-    vec q = vec_set(EXP_Q[k]);
-    UNROLL
-    for (k = k - 1; k >= 0; k--) q = q * r + EXP_Q[k];
-    return r * r * q + r;
+    return small_expm1((x - n * LN2_HIGH) - n * LN2_LOW);
+}
+/* The same of e^-x = 2^-n (1 + p). */
+INLINE vec exp_minus_reduced(vec x, vec *shifted) {
+    *shifted = x * LOG2_E + ROUND;
+    vec n = *shifted - ROUND;
+    return small_expm1((n * LN2_HIGH - x) + n * LN2_LOW);
 }
 
 /* 2^n; the high bits of ROUND vanish in the shift. Zero for n = -EXPONENT_BIAS. */
@@ -189,25 +200,20 @@ INLINE vec vec_log1p_of_unit(vec u) {
     return t + t * (s2 * sum);
 }
 
-/* 1 / (1 + e^-x) with e^-x = 2^n (1 + p). The 1 joins the smaller of 2^n and 2^n p first, so that the sum is rounded once,
- * nearly. Where the result is denormal it is zero: denormals are flushed inside a call. */
+/* 1 / (1 + e^-x) = 2^n / (2^n + 1 + p). Where the result is denormal it is zero: denormals are flushed inside a call. */
 INLINE vec vec_sigmoid(vec x) {
-    vec negative = -vec_at_most(vec_at_least(x, -EXP_HIGH), EXP_HIGH);
-    vec shifted, p = exp_reduced(negative, &shifted);
+    vec shifted, p = exp_minus_reduced(vec_at_most(vec_at_least(x, -EXP_HIGH), EXP_HIGH), &shifted);
     vec scale = power_of_two((ivec)shifted);
-    ivec large = scale > (real)1;
-    vec sum = scale * p + vec_select(large, vec_set(1), scale + (real)1);
-    return (real)1 / (sum + (vec)(large & (ivec)scale));
+    return scale / ((p + scale) + (real)1); /* p first: a small 2^n would be lost in 1 */
 }
 
-/* (1 - e^-2a) / (1 + e^-2a), a = |x|, with the sign put back. Numerator and denominator are rounded once each, and the
- * numerator is small where the result is. e^2a would do the same, but rounds more for small a. */
+/* (1 - e^-2a) / (1 + e^-2a) = (2^n - 1 - p) / (2^n + 1 + p), a = |x|, with the sign put back. Numerator and denominator are
+ * rounded once each, and the numerator is small where the result is. e^2a would do the same, but rounds more for small a. */
 INLINE vec vec_tanh(vec x) {
-    vec negative = -vec_at_most(vec_abs(x) * (real)2, TANH_ONE);
-    vec shifted, p = exp_reduced(negative, &shifted);
+    vec a = vec_at_most(vec_abs(x), TANH_ONE);
+    vec shifted, p = exp_minus_reduced(a + a, &shifted);
     vec scale = power_of_two((ivec)shifted);
-    vec t = (scale * p + (scale - (real)1)) / (scale * p + (scale + (real)1));
-    return vec_with_sign(vec_abs(t), x);
+    return vec_with_sign(((scale - (real)1) - p) / ((scale + (real)1) + p), x);
 }
 
 #endif
