@@ -70,12 +70,42 @@ static int check_update(const struct fusedlstm_update *u, const char **error) {
     return kernels_in_use(u->dtype) ? FUSEDLSTM_OK : refuse(error, "isa", FUSEDLSTM_NO_ISA);
 }
 
-int fusedlstm_update(const struct fusedlstm_update *update, const char **error) {
-    REQUIRE_OK(check_update(update, error));
-    struct float_state state = float_state_enter();
-    kernels_in_use(update->dtype)->update(update);
-    float_state_leave(state);
+struct updates {
+    int count;
+    const struct fusedlstm_update *const *update;
+};
+
+/* Each member takes a part of every variable: whole rows, or whole lines of the cache. */
+static void run_part(void *updates_, struct member *member) {
+    const struct updates *updates = updates_;
+    for (int k = 0; k < updates->count; k++) {
+        const struct fusedlstm_update *u = updates->update[k];
+        int64_t grain = u->by_row ? u->width : 64, grains = (u->n + grain - 1) / grain;
+        int64_t from = grains * member->id / member->count * grain,
+                to = grains * (member->id + 1) / member->count * grain;
+        if (to > u->n) to = u->n;
+        if (from < to) kernels_in_use(u->dtype)->update(u, from, to);
+    }
+}
+
+int fusedlstm_update_together(int count, const struct fusedlstm_update *const *updates, int *which,
+                              const char **error) {
+    REQUIRE(count >= 0, "count");
+    REQUIRE(count == 0 || updates, "updates");
+    double elements = 0;
+    for (int k = 0; k < count; k++) {
+        int status = check_update(updates[k], error);
+        if (status != FUSEDLSTM_OK && which) *which = k;
+        REQUIRE_OK(status);
+        elements += (double)updates[k]->n;
+    }
+    struct updates all = {.count = count, .update = updates};
+    team_run(threads_worth(0, 20 * elements, FLOPS_PER_THREAD), run_part, &all);
     return FUSEDLSTM_OK;
+}
+
+int fusedlstm_update(const struct fusedlstm_update *update, const char **error) {
+    return fusedlstm_update_together(1, &update, NULL, error);
 }
 
 int fusedlstm_average_update(int dtype, int64_t n, const void *w, void *average, double momentum, const char **error) {

@@ -93,7 +93,7 @@ def test_a_prepared_update_is_the_function_to_the_bit(backend, name, count, opti
     module, rng = load_backend(backend), np.random.default_rng(3)
     w = rng.normal(size=(6, 5)).astype("f4")
     same, state, same_state = w.copy(), buffers(name, count, w.shape, "f4"), buffers(name, count, w.shape, "f4")
-    prepared = module.prepare_update(name, same, same_state)
+    prepared = module.prepare_updates(name, [(same, same_state)])
     parameters = inspect.signature(getattr(module, name)).parameters.values()
     common = ("gradient_scale", "clip", "decay", "rows")
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in common}
@@ -102,13 +102,79 @@ def test_a_prepared_update_is_the_function_to_the_bit(backend, name, count, opti
         scale, clip, decay = 0.5 + step, 1.0 / (1 + step), 0.01 * step
         now = {**defaults, "learning_rate": 0.1 / (1 + step), **options}
         getattr(module, name)(w, g, *state, gradient_scale=scale, clip=clip, decay=decay, rows=rows, **now)
-        prepared(g, scale, clip, decay, rows, now)
+        prepared([g], [scale], clip, [decay], {} if rows is None else {0: rows}, now)
         np.testing.assert_array_equal(same, w)
         for a, b in zip(same_state[:count], state[:count], strict=True):
             np.testing.assert_array_equal(a, b)
     if module is not reference:
         with pytest.raises(ValueError, match=rf"{name}: expected g \(6, 5\) of float32, got \(5,\) of float32"):
-            prepared(np.zeros(5, "f4"), 1.0, 1.0, 0.0, None, now)
+            prepared([np.zeros(5, "f4")], [1.0], 1.0, [0.0], {}, now)
+
+
+@pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)
+@pytest.mark.parametrize("backend", ["c", "numba", "reference"])
+def test_several_variables_are_updated_as_each_by_itself(backend, name, count, options):
+    """Of any shapes and dtypes, with a scale and decay of its own, some of their rows, none at all; twice."""
+    module, rng = load_backend(backend), np.random.default_rng(4)
+    forms = [((3, 4), "f4"), ((5,), "f8"), ((6, 5), "f4"), ((2,), "f4"), ((0,), "f4")]
+    w = [rng.normal(size=shape).astype(dtype) for shape, dtype in forms]
+    state = [buffers(name, count, shape, dtype) for shape, dtype in forms]
+    same = [array.copy() for array in w]
+    same_state = [[None if array is None else array.copy() for array in arrays] for arrays in state]
+    prepared = module.prepare_updates(name, list(zip(same, same_state, strict=True)))
+    scales, decays, now = [1.0, 0.5, 2.0, 3.0, 1.0], [0.0, 0.1, 0.0, 0.2, 0.0], {"learning_rate": 0.1, **options}
+    parameters = inspect.signature(getattr(module, name)).parameters.values()
+    common = ("gradient_scale", "clip", "decay", "rows")
+    now |= {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in (*common, *now)}
+    for rows in ({}, {2: np.array([1, 4])}, {}):
+        gradients = [rng.normal(size=shape).astype(dtype) for shape, dtype in forms]
+        gradients[0] = np.asfortranarray(gradients[0])
+        if rows:
+            gradients[2], gradients[3] = gradients[2][:2], None
+        prepared(gradients, scales, 0.7, decays, rows, now)
+        for k, g in enumerate(gradients):
+            if g is not None:
+                more = {"gradient_scale": scales[k], "clip": 0.7, "decay": decays[k], "rows": rows.get(k)}
+                getattr(module, name)(w[k], g, *state[k], **now, **more)
+            for a, b in zip([same[k], *same_state[k]], [w[k], *state[k]], strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_threads_change_nothing(rows):
+    """In sizes that do not divide, whole or by row; large enough that the work is shared out."""
+    module, rng = load_backend("c"), np.random.default_rng(5)
+    table, vector = rng.normal(size=(10007, 13)).astype("f4"), rng.normal(size=70001)
+    some = np.flatnonzero(rng.random(len(table)) < 0.5)
+    given = {0: some} if rows else {}
+    gradients = [rng.normal(size=(len(some), 13) if rows else table.shape).astype("f4"), rng.normal(size=vector.shape)]
+    options = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7}
+    threads, found = module.get_num_threads(), []
+    try:
+        for count in (1, 2, 3, 5):
+            module.set_num_threads(count)
+            arrays = [[array.copy(), np.zeros_like(array), np.zeros_like(array)] for array in (table, vector)]
+            prepared = module.prepare_updates("adam_update", [(w, [m, v, None]) for w, m, v in arrays])
+            for _ in range(3):
+                prepared(gradients, [1.0, 1.0], 2.0, [0.0, 0.01], given, options)
+            found.append([array for each in arrays for array in each])
+    finally:
+        module.set_num_threads(threads)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_refused_update_keeps_the_others_from_running():
+    w = [np.zeros((3, 2), "f"), np.zeros((3, 2), "f")]
+    prepared = load_backend("c").prepare_updates("sgd_update", [(array, [None]) for array in w])
+    gradients = [np.ones((3, 2), "f"), np.ones((2, 2), "f")]
+    options = {"learning_rate": 1.0, "momentum": 0.0, "nesterov": False}
+    with pytest.raises(IndexError, match=r"update: expected ascending rows in 0 \.\.\. 2, got \[2 3\]"):
+        prepared(gradients, [1.0] * 2, 1.0, [0.0] * 2, {1: np.array([2, 3])}, options)
+    assert not w[0].any()
+    prepared([gradients[0]] * 2, [1.0] * 2, 1.0, [0.0] * 2, {}, options)
+    assert (w[1] == -1).all()
 
 
 @pytest.mark.parametrize(("name", "count", "options"), UPDATES, ids=IDS)

@@ -319,6 +319,11 @@ struct fusedlstm_update {
 };
 FUSEDLSTM_API int fusedlstm_update(const struct fusedlstm_update *update, const char **error);
 
+/* Those of several variables, all checked before the first is run. If one is refused, *which (which may be NULL) is its
+ * number. */
+FUSEDLSTM_API int fusedlstm_update_together(int count, const struct fusedlstm_update *const *updates, int *which,
+                                            const char **error);
+
 /* The exponential moving average of n weights: average = momentum average + (1-momentum) w. */
 FUSEDLSTM_API int fusedlstm_average_update(int dtype, int64_t n, const void *w, void *average, double momentum,
                                            const char **error);

@@ -56,7 +56,7 @@ struct kernels {
     void (*ctc_loss)(void *ctc_args, struct member *);
 
     void (*embedding_gradient)(int64_t n, int64_t width, const int64_t *ids, const void *d_out, void *d_table);
-    void (*update)(const struct fusedlstm_update *);
+    void (*update)(const struct fusedlstm_update *, int64_t from, int64_t to); /* whole rows */
     void (*average_update)(int64_t n, const void *w, void *average, double momentum);
 };
 

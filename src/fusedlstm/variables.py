@@ -113,6 +113,11 @@ class Variable:
             raise ValueError(f"variable '{self.path}': expected shape {self._data.shape}, got {new.shape}")
         return new
 
+    @property
+    def writable(self) -> NDArray[Any]:
+        """The array itself, for changes in place, before or after each of which `update` has to be called."""
+        return self._data
+
     def update(self) -> NDArray[Any]:
         """The writable array, for a change in place that follows now; bumps `version`."""
         self.version += 1

@@ -336,6 +336,24 @@ static void check_together(void) {
     CHECK(fusedlstm_rnn_forward_together(0, NULL, NULL, NULL, NULL) == FUSEDLSTM_OK, "no calls");
 }
 
+static void check_updates_together(void) {
+    struct call c;
+    make_call(&c, 0, 0);
+    struct fusedlstm_update wrong = c.table;
+    wrong.rows = c.rows_too_large;
+    const struct fusedlstm_update *updates[] = {&c.update, &wrong};
+    int which = -1;
+    const char *error = "";
+    memcpy(before, arena, arena_used);
+    CHECK(fusedlstm_update_together(2, updates, &which, &error) == FUSEDLSTM_INVALID && which == 1 &&
+              strcmp(error, "rows") == 0,
+          "update %d, '%s'", which, error);
+    CHECK(fusedlstm_update_together(-1, updates, NULL, &error) && strcmp(error, "count") == 0, "count");
+    CHECK(fusedlstm_update_together(1, NULL, NULL, &error) && strcmp(error, "updates") == 0, "updates");
+    CHECK(memcmp(before, arena, arena_used) == 0, "memory changed");
+    CHECK(fusedlstm_update_together(0, NULL, NULL, NULL) == FUSEDLSTM_OK, "no updates");
+}
+
 static void fuzz(int64_t cases) {
     struct call good;
     uint64_t random = 1;
@@ -396,6 +414,7 @@ int main(int count, char **arguments) {
         check_slots(0);
         check_slots(1);
         check_together();
+        check_updates_together();
     }
     fuzz(count > 1 ? atoll(arguments[1]) : 100000);
     return check_summary("test_arguments");

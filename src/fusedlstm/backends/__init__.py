@@ -39,7 +39,7 @@ KERNELS = (
     "nadam_update",
     "adamax_update",
     "average_update",
-    "prepare_update",
+    "prepare_updates",
 )
 
 #: Name, as `set_backend` takes it -> module.

@@ -58,7 +58,7 @@ from fusedlstm.backends.c_updates import (
     average_update,
     lion_update,
     nadam_update,
-    prepare_update,
+    prepare_updates,
     rmsprop_update,
     sgd_update,
 )
@@ -86,7 +86,7 @@ __all__ = [
     "matmul",
     "nadam_update",
     "prepare_pack",
-    "prepare_update",
+    "prepare_updates",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",

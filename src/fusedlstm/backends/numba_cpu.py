@@ -18,7 +18,7 @@ from fusedlstm.backends.numba_cpu_updates import (
     average_update,
     lion_update,
     nadam_update,
-    prepare_update,
+    prepare_updates,
     rmsprop_update,
     sgd_update,
 )
@@ -46,7 +46,7 @@ __all__ = [
     "matmul",
     "nadam_update",
     "prepare_pack",
-    "prepare_update",
+    "prepare_updates",
     "recurrent_stream",
     "recurrent_together",
     "rmsprop_update",

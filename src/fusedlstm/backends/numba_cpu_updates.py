@@ -14,8 +14,7 @@ import numpy as np
 from fusedlstm.backends.arguments import Array, check, compiled_for, require, require_in_place, require_real
 from fusedlstm.backends.numba_cpu_math import at_least, at_most
 from fusedlstm.backends.numba_jit import njit
-from fusedlstm.backends.reference_updates import Update
-from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, options_of
+from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, one_by_one, options_of
 
 
 @njit(forceinline=True)
@@ -227,11 +226,7 @@ class _Update:
         return (still or self._function == "adagrad_update") and decay == 0 and math.isfinite(scale)
 
 
-def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
-    """See `reference_updates.prepare_update`."""
-    return _Update(function, w, buffers)
-
-
+prepare_updates = one_by_one(_Update)
 (
     sgd_update,
     lion_update,
@@ -241,7 +236,7 @@ def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> 
     adam_update,
     nadam_update,
     adamax_update,
-) = as_functions(prepare_update)
+) = as_functions(prepare_updates)
 
 
 def average_update(w: Array, average: Array, *, momentum: float) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from fusedlstm.backends import cuda_api, reference_updates
-from fusedlstm.backends.arguments import Array, check, require, require_in_place, require_real
+from fusedlstm.backends.arguments import check, require, require_in_place, require_real
 from fusedlstm.backends.cuda_api import MAKERS, cuda, jit, launch
 from fusedlstm.backends.device_array import to_device, to_host
 from fusedlstm.backends.numba_cuda_call import known, nothing, ready
 from fusedlstm.backends.numba_cuda_kernels import REALS, kernel_for
 from fusedlstm.backends.recurrent_arguments import like
-from fusedlstm.backends.reference_updates import Update
-from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, options_of
+from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, one_by_one, options_of
 
 sqrt = cuda_api.math.sqrt
 
@@ -223,11 +222,7 @@ class _Update:
                 array[...] = to_host(updated).reshape(array.shape)
 
 
-def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
-    """See `reference_updates.prepare_update`."""
-    return _Update(function, w, buffers)
-
-
+prepare_updates = one_by_one(_Update)
 (
     sgd_update,
     lion_update,
@@ -237,7 +232,7 @@ def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> 
     adam_update,
     nadam_update,
     adamax_update,
-) = as_functions(prepare_update)
+) = as_functions(prepare_updates)
 
 
 @like(reference_updates.average_update)

@@ -35,27 +35,51 @@ def _begin(w: Array, g: Array, gradient_scale: float, clip: float, decay: float,
     return np.clip(g * w.dtype.type(gradient_scale), -w.dtype.type(clip), w.dtype.type(clip))
 
 
-class Update(Protocol):
-    """What changes a variable by its gradient: one of the updates, with the weights and buffers at hand."""
+class Updates(Protocol):
+    """What changes variables by their gradients: one of the updates, with the weights and buffers at hand."""
 
     def __call__(
         self,
-        g: Array,
-        gradient_scale: float,
+        gradients: Sequence[Array | None],
+        scales: list[float],
         clip: float,
-        decay: float,
-        rows: Array | None,
+        decays: list[float],
+        rows: Mapping[int, Array],
         options: Mapping[str, float],
     ) -> None:
-        """Do it once; `options` are all of the update's other keyword arguments."""
+        """Do it once.
+
+        Parameters
+        ----------
+        gradients : sequence of array or None
+            One for each variable; one whose gradient is None stays as it is.
+        scales, clip, decays
+            `gradient_scale` and `decay` of each variable, `clip` of all.
+        rows : mapping
+            By the number of the variable, of those whose gradient is that of some rows.
+        options
+            All of the update's other keyword arguments.
+        """
 
 
-def prepare_update(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
-    """The update of this name for many steps on one variable, whose arrays stay where they are."""
+def prepare_updates(function: str, variables: Sequence[tuple[Array, Sequence[Array | None]]]) -> Updates:
+    """The update of this name for many steps on variables, whose weights and buffers stay where they are."""
     update = globals()[function]
-    return lambda g, gradient_scale, clip, decay, rows, options: update(
-        w, g, *buffers, gradient_scale=gradient_scale, clip=clip, decay=decay, rows=rows, **options
-    )
+
+    def updates(
+        gradients: Sequence[Array | None],
+        scales: list[float],
+        clip: float,
+        decays: list[float],
+        rows: Mapping[int, Array],
+        options: Mapping[str, float],
+    ) -> None:
+        for k, ((w, buffers), g) in enumerate(zip(variables, gradients, strict=True)):
+            if g is not None:
+                common = {"gradient_scale": scales[k], "clip": clip, "decay": decays[k], "rows": rows.get(k)}
+                update(w, g, *buffers, **common, **options)
+
+    return updates
 
 
 def sgd_update(

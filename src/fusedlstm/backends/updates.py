@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,12 +40,51 @@ UPDATES = (
 )
 
 
-def as_functions(prepare: Callable[..., reference_updates.Update]) -> list[Any]:
-    """All `UPDATES` of a backend, from its `prepare_update`."""
+class Update(Protocol):
+    """An update of one variable, with the weights and buffers at hand."""
+
+    def __call__(
+        self,
+        g: Array,
+        gradient_scale: float,
+        clip: float,
+        decay: float,
+        rows: Array | None,
+        options: Mapping[str, float],
+    ) -> None:
+        """Do it once; `options` are all of the update's other keyword arguments."""
+
+
+def one_by_one(prepare: Callable[[str, Array, Sequence[Array | None]], Update]) -> Any:
+    """`prepare_updates` of a backend that has a call for each variable."""
+
+    @functools.wraps(reference_updates.prepare_updates)
+    def prepare_updates(function: str, variables: Sequence[tuple[Array, Sequence[Array | None]]]) -> Any:
+        each = [prepare(function, w, buffers) for w, buffers in variables]
+
+        def updates(
+            gradients: Sequence[Array | None],
+            scales: list[float],
+            clip: float,
+            decays: list[float],
+            rows: Mapping[int, Array],
+            options: Mapping[str, float],
+        ) -> None:
+            for k, (update, g) in enumerate(zip(each, gradients, strict=True)):
+                if g is not None:
+                    update(g, scales[k], clip, decays[k], rows.get(k), options)
+
+        return updates
+
+    return prepare_updates
+
+
+def as_functions(prepare: Callable[..., reference_updates.Updates]) -> list[Any]:
+    """All `UPDATES` of a backend, from its `prepare_updates`."""
     return [_as_function(function, prepare) for function in UPDATES]
 
 
-def _as_function(function: str, prepare: Callable[..., reference_updates.Update]) -> Any:
+def _as_function(function: str, prepare: Callable[..., reference_updates.Updates]) -> Any:
     """The update of this name, from what prepares it for many steps."""
     signature = _signature(function)
     buffers, options = buffers_of(function), options_of(function)
@@ -58,9 +97,10 @@ def _as_function(function: str, prepare: Callable[..., reference_updates.Update]
             raise TypeError(f"{function}() {error}") from None
         call.apply_defaults()
         given = call.arguments
-        prepared = prepare(function, given["w"], [given[name] for name in buffers])
+        prepared = prepare(function, [(given["w"], [given[name] for name in buffers])])
         scale, clip, decay, rows = (given[name] for name in _COMMON)
-        prepared(given["g"], scale, clip, decay, rows, {name: given[name] for name in options})
+        by_place = {} if rows is None else {0: rows}
+        prepared([given["g"]], [scale], clip, [decay], by_place, {name: given[name] for name in options})
 
     return update
 

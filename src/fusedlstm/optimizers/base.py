@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,16 +97,21 @@ class Optimizer(Settings):
     def before_update(self) -> None:
         """Called once ahead of the updates of all variables; `iterations` does not count them yet."""
 
-    def updates(self, learning_rate: float) -> Callable[..., None]:
-        """What calls `update` in this step: takes a variable's place, its weights and gradient, and what is common."""
-
-        def update(
-            place: int, w: Array, g: Array, gradient_scale: float, clip: float, decay: float, rows: Array | None
-        ) -> None:
-            common = {"gradient_scale": gradient_scale, "clip": clip, "decay": decay, "rows": rows}
-            self.update(w, g, self._slots[place], learning_rate, **common)
-
-        return update
+    def update_all(
+        self,
+        gradients: Sequence[Array | None],
+        scales: list[float],
+        clip: float,
+        decays: list[float],
+        rows: Mapping[int, Array],
+        learning_rate: float,
+    ) -> None:
+        """Update the variables of `build`, those whose gradient is not None; see `reference_updates.Updates`."""
+        for k, (variable, g) in enumerate(zip(self._trained or (), gradients, strict=True)):
+            if g is not None:
+                common = {"gradient_scale": scales[k], "clip": clip, "decay": decays[k], "rows": rows.get(k)}
+                g = placement.contiguous(g, variable.dtype)
+                self.update(variable.update(), g, self._slots[k], learning_rate, **common)
 
     @property
     def built(self) -> bool:
@@ -197,81 +201,86 @@ class Optimizer(Settings):
             if self._trained is None:
                 raise ValueError(f"{type(self).__name__}: expected variables in the first call of apply, got None")
             variables = self._trained
-        self._check_gradients(gradients, variables)
+        gradients = self._checked(gradients, variables)
         rate = self.learning_rate
         if self._trained is None:
             self.build(variables)
         places = self._places(variables)
-        given = [
-            (self._as_dtype(gradient, variable.dtype), variable, place)
-            for gradient, variable, place in zip(gradients, variables, places, strict=True)
-            if gradient is not None
-        ]
+        if type(places) is not range:
+            given = dict(zip(places, gradients, strict=True))
+            gradients = [given.get(place) for place in range(len(self._trained or ()))]
         scale = 1 / self.loss_scale_factor if self.loss_scale_factor and scaled else 1.0
         steps = self.gradient_accumulation_steps
-        if steps:
-            for gradient, _, place in given:
-                _accumulate(self._accumulated[place], gradient, scale)
         if not steps:
-            self._update_all(given, rate, scale)
-        elif (self._iterations + 1) % steps == 0:
-            self._update_all([(self._accumulated[place], v, place) for _, v, place in given], rate, 1 / steps)
-            for _, _, place in given:
-                self._accumulated[place].fill(0)
+            self._clip_and_update(gradients, rate, scale)
+        else:
+            for total, gradient in zip(self._accumulated, gradients, strict=True):
+                if gradient is not None:
+                    _accumulate(total, gradient, scale)
+            if (self._iterations + 1) % steps == 0:
+                pairs = list(zip(self._accumulated, gradients, strict=True))
+                self._clip_and_update([None if g is None else total for total, g in pairs], rate, 1 / steps)
+                for total, gradient in pairs:
+                    if gradient is not None:
+                        total.fill(0)
         if self.use_ema:
             self._follow()
-        for _, variable, _ in given:
-            if variable.constraint is not None:
+        for variable, gradient in zip(self._trained or (), gradients, strict=True):
+            if variable.constraint is not None and gradient is not None:
                 variable.assign(variable.constraint(variable.value))
         self._iterations += 1
 
-    def _check_gradients(self, gradients: Sequence[Any], variables: Sequence[Variable]) -> None:
+    def _checked(self, gradients: Sequence[Any], variables: Sequence[Variable]) -> list[Any]:
+        """The gradients as the updates take them, if they fit."""
         if len(gradients) != len(variables):
             raise ValueError(
                 f"{type(self).__name__}: expected a gradient for each of {len(variables)} variables, "
                 f"got {len(gradients)}"
             )
-        none = True
+        checked: list[Any] = []
+        array_type = placement.array_type
         for gradient, variable in zip(gradients, variables, strict=True):
-            if gradient is None:
-                continue
-            none = False
-            if gradient.shape != variable.shape:
-                raise ValueError(
-                    f"{type(self).__name__}: expected the gradient of '{variable.path}' to have shape "
-                    f"{variable.shape}, got {gradient.shape}"
-                )
-        if none and variables:
+            if gradient is not None:
+                value = variable.value
+                if gradient.shape != value.shape:
+                    raise ValueError(
+                        f"{type(self).__name__}: expected the gradient of '{variable.path}' to have shape "
+                        f"{variable.shape}, got {gradient.shape}"
+                    )
+                if type(gradient) is not array_type or gradient.dtype != value.dtype:
+                    gradient = self._as_dtype(gradient, value.dtype)
+            checked.append(gradient)
+        if variables and all(gradient is None for gradient in checked):
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
+        return checked
 
     def _as_dtype(self, gradient: Any, dtype: np.dtype[Any]) -> Any:
-        ready = type(gradient) is placement.array_type and gradient.dtype == dtype
-        if ready and gradient.flags.c_contiguous:
-            return gradient
         if isinstance(gradient, RowGradient):
             if self.takes_rows:
                 return gradient.astype(dtype)
             gradient = gradient.whole()
         return placement.contiguous(gradient, dtype)
 
-    def _update_all(self, given: Sequence[tuple[Any, Variable, int]], rate: float, scale: float) -> None:
-        """Clip, decay and update: `scale` times each gradient."""
+    def _clip_and_update(self, gradients: list[Any], rate: float, scale: float) -> None:
+        """Clip, decay and update: `scale` times each gradient of the variables of `build`."""
         limit = math.inf
-        scales: Iterator[float] = repeat(scale)
+        rows: dict[int, Array] = {}
+        for k, gradient in enumerate(gradients):
+            if type(gradient) is RowGradient:
+                rows[k], gradients[k] = gradient.rows, gradient.values
+        scales, decays = [scale] * len(gradients), [0.0] * len(gradients)
         if self.clipnorm is not None or self.global_clipnorm is not None:
-            values = [g.values if isinstance(g, RowGradient) else g for g, _, _ in given]
-            scales = iter(clip_scales(values, scale, self.clipnorm, self.global_clipnorm))
+            given = [k for k, gradient in enumerate(gradients) if gradient is not None]
+            factors = clip_scales([gradients[k] for k in given], scale, self.clipnorm, self.global_clipnorm)
+            for k, factor in zip(given, factors, strict=True):
+                scales[k] = factor
         elif self.clipvalue is not None:
             limit = self.clipvalue
-        decay = (self.weight_decay or 0.0) * rate
+        if self.weight_decay:
+            decay = self.weight_decay * rate
+            decays = [decay if self._decays(variable) else 0.0 for variable in self._trained or ()]
         self.before_update()
-        update = self.updates(rate)
-        for g, variable, place in given:
-            rows = None
-            if isinstance(g, RowGradient):
-                rows, g = g.rows, g.values
-            own_decay = decay if decay and self._decays(variable) else 0.0
-            update(place, variable.update(), g, next(scales), limit, own_decay, rows)
+        self.update_all(gradients, scales, limit, decays, rows, rate)
 
     def _follow(self) -> None:
         """Move the averages of all variables, whether they were updated or not, and put them in their place if due."""

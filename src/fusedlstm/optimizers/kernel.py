@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from fusedlstm import backends
@@ -17,7 +17,7 @@ class KernelOptimizer(Optimizer):
     #: The backends' function.
     kernel: ClassVar[str]
 
-    _prepared: Any = None  # a backend, and its prepared updates by the variables' places
+    _prepared: Any = None  # a backend, and its updates of the variables of `build`
 
     @abstractmethod
     def kernel_options(self, learning_rate: float) -> dict[str, float]:
@@ -33,22 +33,26 @@ class KernelOptimizer(Optimizer):
         function = getattr(backends.current(), self.kernel)
         function(w, g, *self.arrange(buffers), **self.kernel_options(learning_rate), **common)
 
-    def updates(self, learning_rate: float) -> Callable[..., None]:
+    def update_all(
+        self,
+        gradients: Sequence[Array | None],
+        scales: list[float],
+        clip: float,
+        decays: list[float],
+        rows: Mapping[int, Array],
+        learning_rate: float,
+    ) -> None:
         if type(self).update is not KernelOptimizer.update:  # a subclass of a user's
-            return super().updates(learning_rate)
-        backend, options = backends.current(), self.kernel_options(learning_rate)
+            super().update_all(gradients, scales, clip, decays, rows, learning_rate)
+            return
+        trained, backend = self._trained or [], backends.current()
         if self._prepared is None or self._prepared[0] is not backend:
-            self._prepared = backend, {}
-        prepared = self._prepared[1]
-
-        def update(
-            place: int, w: Array, g: Array, gradient_scale: float, clip: float, decay: float, rows: Array | None
-        ) -> None:
-            if place not in prepared:
-                prepared[place] = backend.prepare_update(self.kernel, w, self.arrange(self._slots[place]))
-            prepared[place](g, gradient_scale, clip, decay, rows, options)
-
-        return update
+            arrays = [(v.writable, self.arrange(slots)) for v, slots in zip(trained, self._slots, strict=True)]
+            self._prepared = backend, backend.prepare_updates(self.kernel, arrays)
+        self._prepared[1](gradients, scales, clip, decays, rows, self.kernel_options(learning_rate))
+        for variable, gradient in zip(trained, gradients, strict=True):
+            if gradient is not None:
+                variable.update()
 
     def _elsewhere(self, move: Callable[[Any], Any]) -> dict[str, Any]:
         return super()._elsewhere(move) | {"_prepared": None}
