@@ -277,20 +277,19 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
 struct jobs {
     int count;
     struct rnn_job job[FUSEDLSTM_MOST_TOGETHER];
-    struct meeting meetings[FUSEDLSTM_MOST_TOGETHER];
 };
 
-static void run_one(void *rnn_job, struct member *member) {
+static void run_one(void *rnn_job, struct crew *crew) {
     const struct rnn_job *job = rnn_job;
     const struct kernels *kernels = kernels_in_use(job->layer->dtype);
-    (job->forward ? kernels->rnn_forward : kernels->rnn_backward)(rnn_job, member);
+    (job->forward ? kernels->rnn_forward : kernels->rnn_backward)(rnn_job, crew);
 }
 
-static void run_jobs(void *jobs_, struct member *member) {
+static void run_jobs(void *jobs_, struct crew *crew) {
     struct jobs *jobs = jobs_;
     void *each[FUSEDLSTM_MOST_TOGETHER];
     for (int k = 0; k < jobs->count; k++) each[k] = &jobs->job[k];
-    team_divide(member, jobs->count, run_one, each, jobs->meetings);
+    team_divide(crew, jobs->count, run_one, each);
 }
 
 static void run_together(struct jobs *jobs, double work) {

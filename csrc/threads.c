@@ -2,7 +2,7 @@
  *
  * No OpenMP: its GNU runtime hangs in a process that forked after using it. Here a fork's child starts without workers
  * and makes its own; a thread that finds the team busy does its work alone instead of waiting. Workers spin briefly for
- * the next call, then sleep. */
+ * the next call, then sleep. Nobody waits for a worker that has not come: its share is done by who has time. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
@@ -19,8 +19,6 @@
 typedef SRWLOCK lock_t;
 typedef CONDITION_VARIABLE signal_t;
 typedef HANDLE thread_t;
-#define LOCK_INIT SRWLOCK_INIT
-#define SIGNAL_INIT CONDITION_VARIABLE_INIT
 #define THREAD_RESULT DWORD WINAPI
 static void lock(lock_t *l) {
     AcquireSRWLockExclusive(l);
@@ -31,8 +29,12 @@ static void unlock(lock_t *l) {
 static void wait_for(signal_t *s, lock_t *l) {
     SleepConditionVariableSRW(s, l, INFINITE, 0);
 }
-static void wake_all(signal_t *s) {
-    WakeAllConditionVariable(s);
+static void wake(signal_t *s) {
+    WakeConditionVariable(s);
+}
+static void init_lock(lock_t *l, signal_t *s) {
+    InitializeSRWLock(l);
+    InitializeConditionVariable(s);
 }
 static void yield(void) {
     SwitchToThread();
@@ -53,8 +55,6 @@ static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
 typedef pthread_mutex_t lock_t;
 typedef pthread_cond_t signal_t;
 typedef pthread_t thread_t;
-#define LOCK_INIT PTHREAD_MUTEX_INITIALIZER
-#define SIGNAL_INIT PTHREAD_COND_INITIALIZER
 #define THREAD_RESULT void *
 static void lock(lock_t *l) {
     pthread_mutex_lock(l);
@@ -65,8 +65,12 @@ static void unlock(lock_t *l) {
 static void wait_for(signal_t *s, lock_t *l) {
     pthread_cond_wait(s, l);
 }
-static void wake_all(signal_t *s) {
-    pthread_cond_broadcast(s);
+static void wake(signal_t *s) {
+    pthread_cond_signal(s);
+}
+static void init_lock(lock_t *l, signal_t *s) {
+    pthread_mutex_init(l, NULL);
+    pthread_cond_init(s, NULL);
 }
 static void yield(void) {
     sched_yield();
@@ -103,28 +107,52 @@ enum {
     MAX_THREADS = 1024,
     SPINS_BEFORE_SLEEP = 4000, /* 50 to 200 us: longer than the gap between two steps of a training loop's layers */
     SPINS_BEFORE_YIELD = 1000,
-    SPINS_BEFORE_NAP = 1200
+    SPINS_BEFORE_NAP = 1200,
+    SPINS_BEFORE_TAKING = 16 /* about what it takes to see that another member is there */
 };
 
-struct team {
-    /* The call at hand: its number, times 2^16, plus its count of members. One word, so that a worker that looks late
-     * never takes the count of one call for that of another. */
-    _Atomic uint64_t call;
+/* Where a member takes its shares, phase by phase. What others look at while they wait is on a cache line of its own, so
+ * that taking a share is as a rule a matter between a core and its first-level cache. */
+struct seat {
+    _Alignas(64) _Atomic uint64_t taken; /* the last phase in which the share of this seat was taken, by whomever */
+    int alone;                           /* whether this member took another's share the last time it could have */
+    _Alignas(64) _Atomic uint64_t done;  /* the last phase in which it was done */
+};
+static const uint64_t CLOSED = UINT64_MAX; /* in `taken`: this seat has no part in the call under way */
+
+/* Phases are numbered through all calls, so no number comes twice.
+ *
+ * A share is taken by setting its seat's `taken` from the phase before to the phase: by its own member, once the phase
+ * before is over, or by another that has found the phase begun and has no share of its own left. Who has taken a share
+ * may read all below `opened` and the caller's memory until it sets `done`: the phase cannot end, so nobody writes there.
+ * Without a share, only atomics are read. What was written in a phase is seen in the next: `done` is stored with release,
+ * and who takes a share has either read every `done` with acquire, or a seat's `taken` from one who had. */
+struct crew {
+    struct seat *seats;
+    atomic_int count;
+    _Atomic uint64_t opened; /* the last phase that may be begun */
+    uint64_t first;          /* of the sequence under way */
     work_function work;
     void *job;
-    atomic_int unfinished; /* workers still at it */
-    struct meeting meeting;
-    atomic_flag busy;
-    int workers; /* started; only touched by who holds `busy` */
-    atomic_int asleep, stop;
-    lock_t lock; /* for sleeping and waking only */
-    signal_t wake;
-    thread_t threads[MAX_THREADS];
+    atomic_int dismissed; /* of a group: its job is done */
 };
 
-static struct team team = {.busy = ATOMIC_FLAG_INIT, .lock = LOCK_INIT, .wake = SIGNAL_INIT};
+/* A thread, for waking it. */
+struct worker {
+    lock_t lock;
+    signal_t wake;
+    atomic_int asleep;
+    thread_t thread;
+};
 
-enum { COUNT_BITS = 16, COUNT_MASK = (1 << COUNT_BITS) - 1 };
+static struct team {
+    struct crew crew;
+    atomic_flag busy;
+    int workers; /* started; only touched by who holds `busy` */
+    atomic_int stop;
+    struct worker worker[MAX_THREADS]; /* worker k has seat k; the caller has seat 0 */
+    struct seat seats[MAX_THREADS], group_seats[MAX_THREADS];
+} team = {.crew = {.seats = team.seats}, .busy = ATOMIC_FLAG_INIT};
 
 /* One round of waiting for other members. One that is not here after thousands of rounds has no core to run on: it gets
  * this one. */
@@ -137,57 +165,113 @@ static void wait_a_little(int spins) {
         nap();
 }
 
-static uint64_t wait_for_call(uint64_t seen) {
-    for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
-        uint64_t call = atomic_load_explicit(&team.call, memory_order_acquire);
-        if (call != seen) return call;
-        pause_briefly();
-    }
-    lock(&team.lock);
-    atomic_fetch_add(&team.asleep, 1);
-    uint64_t call;
-    while ((call = atomic_load(&team.call)) == seen) wait_for(&team.wake, &team.lock);
-    atomic_fetch_sub(&team.asleep, 1);
-    unlock(&team.lock);
-    return call;
+static int over(const struct crew *crew, uint64_t phase) {
+    int count = atomic_load_explicit(&crew->count, memory_order_relaxed);
+    for (int k = 0; k < count; k++)
+        if (atomic_load_explicit(&crew->seats[k].done, memory_order_acquire) < phase) return 0;
+    return 1;
 }
 
-struct start_of_worker {
-    int id;
-    uint64_t seen;
-};
+static int take(struct seat *seat, uint64_t phase) {
+    uint64_t before = phase - 1;
+    return atomic_compare_exchange_strong_explicit(&seat->taken, &before, phase, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
 
-static THREAD_RESULT worker(void *argument) {
-    struct start_of_worker begin = *(struct start_of_worker *)argument;
-    free(argument);
-    for (uint64_t seen = begin.seen;;) {
-        seen = wait_for_call(seen);
-        if (atomic_load(&team.stop)) return 0;
-        struct member member = {.id = begin.id, .count = (int)(seen & COUNT_MASK), .meeting = &team.meeting};
-        if (member.id >= member.count) continue;
-        struct float_state state = float_state_enter();
-        team.work(team.job, &member);
-        float_state_leave(state);
-        atomic_fetch_sub_explicit(&team.unfinished, 1, memory_order_release);
+/* The seat whose share member `me` has taken, and its phase; or -1. Before it looks for another's share, a member that
+ * had company in the last phase waits for a moment: looking costs the other more than that. */
+static int take_share(struct crew *crew, int me, int spins, uint64_t *phase) {
+    struct seat *mine = &crew->seats[me];
+    uint64_t now = atomic_load_explicit(&mine->taken, memory_order_acquire);
+    if (now == CLOSED) return -1;
+    if (over(crew, now)) {
+        if (now >= atomic_load_explicit(&crew->opened, memory_order_acquire)) return -1;
+        return take(mine, *phase = now + 1) ? me : -1;
+    }
+    if (spins < SPINS_BEFORE_TAKING && !mine->alone) return -1;
+    int count = atomic_load_explicit(&crew->count, memory_order_relaxed);
+    for (int k = 0; k < count; k++) {
+        struct seat *seat = &crew->seats[k];
+        if (atomic_load_explicit(&seat->done, memory_order_relaxed) < now && take(seat, *phase = now)) {
+            mine->alone = 1;
+            return k;
+        }
+    }
+    mine->alone = 0;
+    return -1;
+}
+
+/* Does a share if there is one to take. */
+static int do_share(struct crew *crew, int me, int spins) {
+    uint64_t phase;
+    int seat = take_share(crew, me, spins, &phase);
+    if (seat < 0) return 0;
+    struct member member = {.id = seat, .count = atomic_load_explicit(&crew->count, memory_order_relaxed)};
+    crew->work(crew->job, (int64_t)(phase - crew->first), &member);
+    atomic_store_explicit(&crew->seats[seat].done, phase, memory_order_release);
+    return 1;
+}
+
+static void open_seats(struct crew *crew, int count) {
+    uint64_t now = atomic_load(&crew->opened);
+    atomic_store_explicit(&crew->count, count, memory_order_relaxed);
+    for (int k = 0; k < count; k++) {
+        atomic_store_explicit(&crew->seats[k].done, now, memory_order_relaxed);
+        atomic_store_explicit(&crew->seats[k].taken, now, memory_order_release);
     }
 }
 
-static void publish(uint64_t call) {
-    atomic_store(&team.call, call);
-    if (atomic_load(&team.asleep) > 0) {
-        lock(&team.lock);
-        wake_all(&team.wake);
-        unlock(&team.lock);
+static void close_seats(struct crew *crew, int count) {
+    for (int k = 0; k < count; k++) atomic_store_explicit(&crew->seats[k].taken, CLOSED, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the workers */
+
+static void wake_sleepers(int count) {
+    for (int k = 1; k < count; k++) {
+        struct worker *w = &team.worker[k];
+        if (!atomic_load(&w->asleep)) continue;
+        lock(&w->lock);
+        wake(&w->wake);
+        unlock(&w->lock);
     }
+}
+
+/* Sleeps until phases beyond `seen` are opened. Either this sees them, or who opens them sees `asleep`: all four accesses
+ * are sequentially consistent. */
+static void sleep_for_phases(struct worker *w, uint64_t seen) {
+    lock(&w->lock);
+    atomic_store(&w->asleep, 1);
+    while (atomic_load(&team.crew.opened) == seen && !atomic_load(&team.stop)) wait_for(&w->wake, &w->lock);
+    atomic_store(&w->asleep, 0);
+    unlock(&w->lock);
+}
+
+static THREAD_RESULT work_on(void *worker) {
+    struct worker *w = worker;
+    const int me = (int)(w - team.worker);
+    float_state_enter();
+    for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
+        uint64_t opened = atomic_load(&team.crew.opened);
+        if (do_share(&team.crew, me, spins)) {
+            spins = 0;
+        } else if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
+            wait_a_little(spins++);
+        } else if (spins++ < SPINS_BEFORE_SLEEP) {
+            pause_briefly();
+        } else {
+            sleep_for_phases(w, opened);
+            spins = 0;
+        }
+    }
+    return 0;
 }
 
 #if !defined(_WIN32)
 /* Only the forking thread lives on in the child: no worker is there, no lock is held, nothing is under way. */
 static void reset_in_child(void) {
-    memset(&team, 0, sizeof team);
+    team.workers = 0;
     atomic_flag_clear(&team.busy);
-    pthread_mutex_init(&team.lock, NULL);
-    pthread_cond_init(&team.wake, NULL);
 }
 
 static void at_fork(void) {
@@ -198,8 +282,8 @@ static void at_fork(void) {
 __attribute__((destructor)) static void stop_workers(void) {
     if (team.workers == 0 || atomic_flag_test_and_set(&team.busy)) return;
     atomic_store(&team.stop, 1);
-    publish(atomic_load(&team.call) + ((uint64_t)1 << COUNT_BITS));
-    for (int k = 0; k < team.workers; k++) pthread_join(team.threads[k], NULL);
+    wake_sleepers(team.workers + 1);
+    for (int k = 1; k <= team.workers; k++) pthread_join(team.worker[k].thread, NULL);
     team.workers = 0;
     atomic_store(&team.stop, 0);
     atomic_flag_clear(&team.busy);
@@ -212,68 +296,99 @@ static int gather(int count) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, at_fork);
 #endif
+    if (count > MAX_THREADS) count = MAX_THREADS;
     while (team.workers < count - 1) {
-        struct start_of_worker *begin = malloc(sizeof *begin);
-        if (!begin) break;
-        *begin = (struct start_of_worker){.id = team.workers + 1, .seen = atomic_load(&team.call)};
-        if (!start(&team.threads[team.workers], worker, begin)) {
-            free(begin);
-            break;
-        }
+        struct worker *w = &team.worker[team.workers + 1];
+        init_lock(&w->lock, &w->wake);
+        atomic_store(&w->asleep, 0);
+        atomic_store(&team.seats[team.workers + 1].taken, CLOSED);
+        if (!start(&w->thread, work_on, w)) break;
         team.workers++;
     }
     return count <= team.workers + 1 ? count : team.workers + 1;
 }
 
-void team_run(int count, work_function work, void *job) {
+/* ------------------------------------------------------------------------------------------------------------- a call */
+
+void team_run(int count, lead_function lead, void *job) {
     struct float_state state = float_state_enter();
-    struct member member = {.id = 0, .count = 1, .meeting = NULL};
+    struct crew alone = {.count = 1};
     int together = count > 1 && !atomic_flag_test_and_set_explicit(&team.busy, memory_order_acquire);
-    if (together) {
-        member.count = gather(count < MAX_THREADS ? count : MAX_THREADS);
-        if (member.count > 1) {
-            member.meeting = &team.meeting;
-            team.work = work;
-            team.job = job;
-            atomic_store(&team.meeting.arrived, 0);
-            atomic_store(&team.unfinished, member.count - 1);
-            uint64_t number = (atomic_load(&team.call) >> COUNT_BITS) + 1;
-            publish(number << COUNT_BITS | (uint64_t)member.count);
-        }
+    if (together && (count = gather(count)) > 1) {
+        open_seats(&team.crew, count);
+        lead(job, &team.crew);
+        close_seats(&team.crew, count);
+    } else {
+        lead(job, &alone);
     }
-    work(job, &member);
-    if (together) {
-        for (int spins = 0; atomic_load_explicit(&team.unfinished, memory_order_acquire) > 0 && member.meeting; spins++)
-            wait_a_little(spins);
-        atomic_flag_clear_explicit(&team.busy, memory_order_release);
-    }
+    if (together) atomic_flag_clear_explicit(&team.busy, memory_order_release);
     float_state_leave(state);
 }
 
-void team_barrier(struct member *member) {
-    struct meeting *m = member->meeting;
-    if (!m) return;
-    unsigned passed = atomic_load_explicit(&m->passed, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&m->arrived, 1, memory_order_acq_rel) == member->count - 1) {
-        atomic_store_explicit(&m->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&m->passed, 1, memory_order_release);
+void team_phases(struct crew *crew, int64_t phases, work_function work, void *job) {
+    int count = atomic_load_explicit(&crew->count, memory_order_relaxed);
+    if (count == 1) {
+        for (int64_t phase = 0; phase < phases; phase++) work(job, phase, &(struct member){.count = 1});
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&m->passed, memory_order_acquire) == passed; spins++) wait_a_little(spins);
+    uint64_t before = atomic_load_explicit(&crew->opened, memory_order_relaxed), last = before + (uint64_t)phases;
+    crew->first = before + 1;
+    crew->work = work;
+    crew->job = job;
+    atomic_store(&crew->opened, last);
+    if (crew == &team.crew) wake_sleepers(count);
+    for (int spins = 0; !over(crew, last);) {
+        if (do_share(crew, 0, spins))
+            spins = 0;
+        else
+            wait_a_little(spins++);
+    }
 }
 
-void team_divide(struct member *member, int jobs, work_function work, void *const *job, struct meeting *meetings) {
-    if (member->count <= jobs) {
-        struct member alone = {.count = 1};
-        for (int k = member->id; k < jobs; k += member->count) work(job[k], &alone);
+struct division {
+    int jobs;
+    lead_function lead;
+    void *const *job;
+    struct crew groups[MOST_GROUPS];
+};
+
+/* Group k is members k count / jobs ... (k + 1) count / jobs - 1, rounded down. Its first share is to lead it, the others
+ * are to help until its job is done. Shares are taken from the first on, so one who helps never waits for a leader whose
+ * share nobody takes. */
+static void divide(void *division, int64_t phase, const struct member *member) {
+    struct division *d = division;
+    (void)phase;
+    if (member->count <= d->jobs) {
+        struct crew alone = {.count = 1};
+        for (int k = member->id; k < d->jobs; k += member->count) d->lead(d->job[k], &alone);
         return;
     }
-    /* Group k is members k count / jobs ... (k + 1) count / jobs - 1, rounded down. */
     int k = 0;
-    while (member->id >= (k + 1) * member->count / jobs) k++;
-    int first = k * member->count / jobs, count = (k + 1) * member->count / jobs - first;
-    struct member of_group = {.id = member->id - first, .count = count, .meeting = count > 1 ? &meetings[k] : NULL};
-    work(job[k], &of_group);
+    while (member->id >= (k + 1) * member->count / d->jobs) k++;
+    struct crew *group = &d->groups[k];
+    int me = member->id - k * member->count / d->jobs;
+    if (me == 0) {
+        d->lead(d->job[k], group);
+        atomic_store_explicit(&group->dismissed, 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; !atomic_load_explicit(&group->dismissed, memory_order_acquire);) {
+        if (do_share(group, me, spins))
+            spins = 0;
+        else
+            wait_a_little(spins++);
+    }
+}
+
+void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job) {
+    struct division division = {.jobs = jobs, .lead = lead, .job = job};
+    int count = atomic_load_explicit(&crew->count, memory_order_relaxed);
+    for (int k = 0; k < jobs && jobs < count; k++) {
+        int first = k * count / jobs;
+        division.groups[k].seats = team.group_seats + first;
+        open_seats(&division.groups[k], (k + 1) * count / jobs - first);
+    }
+    team_phases(crew, 1, divide, &division);
 }
 
 /* ------------------------------------------------------------------------------------------- floating-point state */

@@ -1,35 +1,34 @@
-/* The worker team: runs one function on several threads at once, which may meet at a barrier. See threads.c. */
+/* The worker team: does a sequence of phases, each cut into shares, on several threads at once. See threads.c. */
 #ifndef FUSEDLSTM_THREADS_H
 #define FUSEDLSTM_THREADS_H
 
-#include <stdatomic.h>
+#include <stdint.h>
 
-/* Where members meet. */
-struct meeting {
-    atomic_int arrived;
-    atomic_uint passed; /* how often they have met */
-};
-
-/* One of the threads that work on a call: number `id` of `count`. */
+/* Whose share of a phase is to be done: that of number `id` of `count`. Another may be doing it. */
 struct member {
     int id, count;
-    struct meeting *meeting; /* NULL where it works alone */
 };
 
-typedef void (*work_function)(void *job, struct member *member);
+/* Those who work on a call together: as many as there are shares. */
+struct crew;
 
-/* Calls work(job, member) on up to `count` threads, the caller's among them, and returns when all are done. Runs it on
- * the caller's alone (count = 1) where another thread is using the team or no thread can be started: `work` must give
- * the same result for any count. Denormals are flushed inside; the caller's floating-point environment is restored. */
-void team_run(int count, work_function work, void *job);
+typedef void (*work_function)(void *job, int64_t phase, const struct member *member);
+typedef void (*lead_function)(void *job, struct crew *crew);
 
-/* Divides the members among `jobs` jobs that have nothing to do with each other: calls work(job[k], member) on each of a
- * group, whose members meet at meetings[k], or where there are fewer members than jobs, on one member after another. To
- * be called by all members; meetings[k] begins as zeros. */
-void team_divide(struct member *member, int jobs, work_function work, void *const *job, struct meeting *meetings);
+/* Calls lead(job, crew) on the caller's thread, with up to `count` members; with itself alone where another thread is
+ * using the team or no thread can be started. What is computed must not depend on that. Denormals are flushed inside; the
+ * caller's floating-point environment is restored. */
+void team_run(int count, lead_function lead, void *job);
 
-/* Waits until every member is here; what they wrote before is visible after. */
-void team_barrier(struct member *member);
+/* Calls work(job, phase, member) for phase 0 ... phases-1, in each for all members; returns when all is done. What was
+ * written in a phase, and before the call, is visible in the next. Each member does its own share, phase after phase, so
+ * that what it reads stays in its cache; who has none left does those that others have not begun. */
+void team_phases(struct crew *crew, int64_t phases, work_function work, void *job);
+
+/* Calls lead(job[k], crew) for `jobs` jobs that have nothing to do with each other, each with a part of the members, or
+ * where there are fewer members than jobs, with one after another. Not to be called within itself. */
+enum { MOST_GROUPS = 16 };
+void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job);
 
 /* The number of threads for a call that asks for `requested`; 0: the default of fusedlstm.h. */
 int team_threads(int requested);

@@ -1,7 +1,7 @@
 /* The kernel table: what one instruction set offers for one dtype. kernels.c fills one for each pair, dispatch.c picks.
  *
- * Arguments have been checked by api.c. Work that is shared out takes a job and a member of the team, and is called once
- * by every member. */
+ * Arguments have been checked by api.c. Work that is shared out takes a job and the crew to do it
+ * with, and is called by the crew's leader. */
 #ifndef FUSEDLSTM_KERNELS_H
 #define FUSEDLSTM_KERNELS_H
 
@@ -19,7 +19,7 @@ struct rnn_job {
     const struct fusedlstm_rnn_forward *forward; /* one of the two is NULL */
     const struct fusedlstm_rnn_backward *backward;
     int threads;
-    int split_units; /* members share out units and meet at every step, instead of sharing out rows */
+    int split_units; /* members share out the units of every step, instead of sharing out rows */
 };
 
 /* Stands at the head of packed weights and of saved activations, so that those of another call are told apart. */
@@ -42,18 +42,18 @@ struct kernels {
     size_t (*rnn_saved_size)(const struct fusedlstm_rnn *);
     size_t (*rnn_forward_workspace_size)(const struct fusedlstm_rnn *);
     size_t (*rnn_backward_workspace_size)(const struct fusedlstm_rnn *);
-    void (*rnn_pack)(void *pack_job, struct member *);
-    void (*rnn_forward)(void *rnn_job, struct member *);
-    void (*rnn_backward)(void *rnn_job, struct member *);
+    void (*rnn_pack)(void *pack_job, struct crew *);
+    void (*rnn_forward)(void *rnn_job, struct crew *);
+    void (*rnn_backward)(void *rnn_job, struct crew *);
 
     size_t (*matmul_workspace_size)(const struct fusedlstm_matmul *);
-    void (*matmul)(void *matmul_args, struct member *);
+    void (*matmul)(void *matmul_args, struct crew *);
 
     void (*activation_forward)(int activation, int64_t n, const void *x, void *y);
     void (*activation_backward)(int activation, int64_t n, const void *y, const void *d_y, void *d_x);
 
     size_t (*ctc_workspace_size)(const struct fusedlstm_ctc *);
-    void (*ctc_loss)(void *ctc_args, struct member *);
+    void (*ctc_loss)(void *ctc_args, struct crew *);
 
     void (*embedding_gradient)(int64_t n, int64_t width, const int64_t *ids, const void *d_out, void *d_table);
     void (*update)(const struct fusedlstm_update *, int64_t from, int64_t to); /* whole rows */
