@@ -115,7 +115,8 @@ enum {
  * that taking a share is as a rule a matter between a core and its first-level cache. */
 struct seat {
     _Alignas(64) _Atomic uint64_t taken; /* the last phase in which the share of this seat was taken, by whomever */
-    int alone;                           /* whether this member took another's share the last time it could have */
+    uint64_t seen;                       /* `taken`, as its member last saw it */
+    int alone;                           /* whether its member took another's share the last time it could have */
     _Alignas(64) _Atomic uint64_t done;  /* the last phase in which it was done */
 };
 static const uint64_t CLOSED = UINT64_MAX; /* in `taken`: this seat has no part in the call under way */
@@ -192,7 +193,7 @@ static int take_share(struct crew *crew, int me, int spins, uint64_t *phase) {
     int count = atomic_load_explicit(&crew->count, memory_order_relaxed);
     for (int k = 0; k < count; k++) {
         struct seat *seat = &crew->seats[k];
-        if (atomic_load_explicit(&seat->done, memory_order_relaxed) < now && take(seat, *phase = now)) {
+        if (atomic_load_explicit(&seat->taken, memory_order_relaxed) == now - 1 && take(seat, *phase = now)) {
             mine->alone = 1;
             return k;
         }
@@ -210,6 +211,18 @@ static int do_share(struct crew *crew, int me, int spins) {
     crew->work(crew->job, (int64_t)(phase - crew->first), &member);
     atomic_store_explicit(&crew->seats[seat].done, phase, memory_order_release);
     return 1;
+}
+
+/* One round of a member's work: a share, or a moment's wait. As long as others take its share ahead of it, it stays awake. */
+static void attend(struct crew *crew, int me, int *spins) {
+    struct seat *mine = &crew->seats[me];
+    uint64_t now = atomic_load_explicit(&mine->taken, memory_order_relaxed);
+    if (now != mine->seen) *spins = 0;
+    mine->seen = now;
+    if (do_share(crew, me, *spins))
+        *spins = 0;
+    else
+        wait_a_little((*spins)++);
 }
 
 static void open_seats(struct crew *crew, int count) {
@@ -253,10 +266,8 @@ static THREAD_RESULT work_on(void *worker) {
     float_state_enter();
     for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
         uint64_t opened = atomic_load(&team.crew.opened);
-        if (do_share(&team.crew, me, spins)) {
-            spins = 0;
-        } else if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
-            wait_a_little(spins++);
+        if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
+            attend(&team.crew, me, &spins);
         } else if (spins++ < SPINS_BEFORE_SLEEP) {
             pause_briefly();
         } else {
@@ -337,12 +348,7 @@ void team_phases(struct crew *crew, int64_t phases, work_function work, void *jo
     crew->job = job;
     atomic_store(&crew->opened, last);
     if (crew == &team.crew) wake_sleepers(count);
-    for (int spins = 0; !over(crew, last);) {
-        if (do_share(crew, 0, spins))
-            spins = 0;
-        else
-            wait_a_little(spins++);
-    }
+    for (int spins = 0; !over(crew, last);) attend(crew, 0, &spins);
 }
 
 struct division {
@@ -372,12 +378,7 @@ static void divide(void *division, int64_t phase, const struct member *member) {
         atomic_store_explicit(&group->dismissed, 1, memory_order_release);
         return;
     }
-    for (int spins = 0; !atomic_load_explicit(&group->dismissed, memory_order_acquire);) {
-        if (do_share(group, me, spins))
-            spins = 0;
-        else
-            wait_a_little(spins++);
-    }
+    for (int spins = 0; !atomic_load_explicit(&group->dismissed, memory_order_acquire);) attend(group, me, &spins);
 }
 
 void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job) {
