@@ -76,8 +76,9 @@ struct updates {
 };
 
 /* Each member takes a part of every variable: whole rows, or whole lines of the cache. */
-static void run_part(void *updates_, struct member *member) {
+static void update_share(void *updates_, int64_t phase, const struct member *member) {
     const struct updates *updates = updates_;
+    (void)phase;
     for (int k = 0; k < updates->count; k++) {
         const struct fusedlstm_update *u = updates->update[k];
         int64_t grain = u->by_row ? u->width : 64, grains = (u->n + grain - 1) / grain;
@@ -86,6 +87,10 @@ static void run_part(void *updates_, struct member *member) {
         if (to > u->n) to = u->n;
         if (from < to) kernels_in_use(u->dtype)->update(u, from, to);
     }
+}
+
+static void run_updates(void *updates, struct crew *crew) {
+    team_phases(crew, 1, update_share, updates);
 }
 
 int fusedlstm_update_together(int count, const struct fusedlstm_update *const *updates, int *which,
@@ -100,7 +105,7 @@ int fusedlstm_update_together(int count, const struct fusedlstm_update *const *u
         elements += (double)updates[k]->n;
     }
     struct updates all = {.count = count, .update = updates};
-    team_run(threads_worth(0, 20 * elements, FLOPS_PER_THREAD), run_part, &all);
+    team_run(threads_worth(0, 20 * elements, FLOPS_PER_THREAD), run_updates, &all);
     return FUSEDLSTM_OK;
 }
 
