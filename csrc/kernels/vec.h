@@ -81,6 +81,20 @@ INLINE vec vec_load_flags(const uint8_t *p, int64_t n) {
     return -__builtin_convertvector(b != 0, vec);
 }
 
+/* a[0], b[0], a[1], b[1] ... of the first half of both, or with half = 1 of the second. */
+INLINE vec vec_interleave(vec a, vec b, const int half) {
+#if defined(__clang__)
+    vec x;
+    UNROLL
+    for (int n = 0; n < LANES; n++) x[n] = (n % 2 ? b : a)[half * LANES / 2 + n / 2];
+    return x;
+#else
+    ivec from;
+    for (int n = 0; n < LANES; n++) from[n] = half * LANES / 2 + n / 2 + n % 2 * LANES;
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /* Lane by lane: condition (all bits or none, as comparisons give) ? a : b. */
 INLINE vec vec_select(ivec condition, vec a, vec b) {
     return (vec)((condition & (ivec)a) | (~condition & (ivec)b));
