@@ -42,6 +42,12 @@ static void yield(void) {
 static void nap(void) {
     Sleep(1);
 }
+static int this_core(void) {
+    return -1;
+}
+static void leave_core(int core) {
+    (void)core;
+}
 static int start(thread_t *t, DWORD(WINAPI *f)(void *), void *argument) {
     *t = CreateThread(NULL, 0, f, argument, 0, NULL);
     return *t != NULL;
@@ -77,6 +83,27 @@ static void yield(void) {
 }
 static void nap(void) {
     nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+static int this_core(void) {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+/* A thread that slept wakes up where it was or where it was woken from, and a virtual machine's system, which takes an idle
+ * processor for one that does not run, may leave it there though another is free. */
+static void leave_core(int core) {
+#if defined(__linux__)
+    cpu_set_t allowed, others;
+    if (core < 0 || this_core() != core || sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    others = allowed;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void)core;
+#endif
 }
 static int start(thread_t *t, void *(*f)(void *), void *argument) {
     /* Signals are for the program's own threads: Python's Ctrl-C must not land here. */
@@ -149,7 +176,8 @@ struct worker {
 static struct team {
     struct crew crew;
     atomic_flag busy;
-    int workers; /* started; only touched by who holds `busy` */
+    atomic_int core; /* that the caller is on; no worker should be */
+    int workers;     /* started; only touched by who holds `busy` */
     atomic_int stop;
     struct worker worker[MAX_THREADS]; /* worker k has seat k; the caller has seat 0 */
     struct seat seats[MAX_THREADS], group_seats[MAX_THREADS];
@@ -267,11 +295,13 @@ static THREAD_RESULT work_on(void *worker) {
     for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
         uint64_t opened = atomic_load(&team.crew.opened);
         if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
+            if (spins >= SPINS_BEFORE_NAP) leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
             attend(&team.crew, me, &spins);
         } else if (spins++ < SPINS_BEFORE_SLEEP) {
             pause_briefly();
         } else {
             sleep_for_phases(w, opened);
+            leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
             spins = 0;
         }
     }
@@ -326,6 +356,7 @@ void team_run(int count, lead_function lead, void *job) {
     struct crew alone = {.count = 1};
     int together = count > 1 && !atomic_flag_test_and_set_explicit(&team.busy, memory_order_acquire);
     if (together && (count = gather(count)) > 1) {
+        atomic_store_explicit(&team.core, this_core(), memory_order_relaxed);
         open_seats(&team.crew, count);
         lead(job, &team.crew);
         close_seats(&team.crew, count);
