@@ -7,13 +7,14 @@
 #include "checks.h"
 #include "fusedlstm.h"
 #include "kernels/kernels.h"
+#include "machine.h"
 
 /* ------------------------------------------------------------------------------------------------------- machine */
 
 static atomic_int threads_set;
 
 int fusedlstm_num_threads(void) {
-    return team_threads(atomic_load(&threads_set));
+    return threads_allowed(atomic_load(&threads_set));
 }
 
 int fusedlstm_set_num_threads(int threads) {
@@ -22,12 +23,21 @@ int fusedlstm_set_num_threads(int threads) {
     return FUSEDLSTM_OK;
 }
 
-/* Each is woken for `per_thread` of the work at least. Counts of flops are whole numbers and are not divided here as
- * floating-point numbers: that would raise the caller's exception flag for inexact results. */
-int threads_worth(int requested, double work, int64_t per_thread) {
-    int threads = team_threads(requested > 0 ? requested : atomic_load(&threads_set));
-    if (work < (double)(per_thread * threads)) threads = (int)((int64_t)work / per_thread);
-    return threads > 1 ? threads : 1;
+static int most_threads(int requested) {
+    return threads_allowed(requested > 0 ? requested : atomic_load(&threads_set));
+}
+
+/* Below this no machine is worth being asked about, and no worker is started. */
+static const double SMALL_WORK = 300000; /* flops */
+
+int threads_for(int requested, double flops, int dtype) {
+    int most = most_threads(requested);
+    if (most == 1 || flops < SMALL_WORK) return 1;
+    struct float_state state = float_state_enter();
+    struct machine machine = this_machine(kernels_in_use(dtype), dtype);
+    int threads = threads_worth(&machine, flops, most);
+    float_state_leave(state);
+    return threads;
 }
 
 /* ---------------------------------------------------------------------------------------------- recurrent layers */
@@ -127,7 +137,9 @@ int fusedlstm_rnn_pack(const struct fusedlstm_rnn *layer, const struct fusedlstm
 
     struct pack_job job = {layer, weights, packed};
     double numbers = gates_of(layer) * (double)layer->units * (double)(layer->inputs + outputs_of(layer));
-    team_run(threads_worth(layer->threads, numbers, 100000), kernels_in_use(layer->dtype)->rnn_pack, &job);
+    const double of_number = 3; /* flops */
+    team_run(threads_for(layer->threads, of_number * numbers, layer->dtype), kernels_in_use(layer->dtype)->rnn_pack,
+             &job);
     return FUSEDLSTM_OK;
 }
 
@@ -155,28 +167,47 @@ static double weights_of(const struct fusedlstm_rnn *layer) {
     return gates_of(layer) * width * inner;
 }
 
-/* Flops of the products of a forward call; backward has twice as many. */
+/* Flops of a row and step going forward, activations and all; backward has twice as many. */
+static double row_work(const struct fusedlstm_rnn *layer) {
+    const double of_unit = 200;
+    return 2 * weights_of(layer) + of_unit * (double)layer->units;
+}
 static double work_of(const struct fusedlstm_rnn *layer) {
-    return 2 * weights_of(layer) * (double)layer->batch * (double)layer->steps;
+    return row_work(layer) * (double)layer->batch * (double)layer->steps;
 }
 
-/* What to do with so many threads at most. The members share out rows where that keeps them busy: they never have to meet
- * then. Otherwise, and where the weights are so large that each member should read only its part of them, they share out
- * units and meet at every step. */
-static void plan(struct rnn_job *job, int threads) {
-    const double per_meeting = 1e6; /* flops of a step that a meeting after it is worth: about 10 us */
+/* Phases of a step that must come one after the other. */
+static int passes_of(const struct fusedlstm_rnn *layer) {
+    int reset_first = layer->cell == FUSEDLSTM_GRU && !has(layer, FUSEDLSTM_RESET_AFTER);
+    return 1 + reset_first + 4 * has(layer, FUSEDLSTM_LAYER_NORM) + (layer->projection > 0);
+}
+
+/* What to do with so many threads at most. */
+static void plan(struct rnn_job *job, int most) {
     const struct fusedlstm_rnn *layer = job->layer;
-    double work_of_step = 2 * weights_of(layer) * (double)layer->batch;
-    double weight_bytes = weights_of(layer) * (double)size_of(layer->dtype);
-    int large = weight_bytes > 2e6 && work_of_step > per_meeting * threads;
-    /* Rows with dropout are multiplied by their masks by the member that owns them. */
-    if (layer->input_dropout || layer->recurrent_dropout) {
-        job->threads = layer->batch < threads ? (layer->batch > 0 ? (int)layer->batch : 1) : threads;
-        return;
+    struct split split = {.threads = 1};
+    int times = job->backward ? 2 : 1;
+    if (most > 1 && times * work_of(layer) >= SMALL_WORK) {
+        const struct kernels *kernels = kernels_in_use(layer->dtype);
+        int64_t lanes = kernels->vec_bytes / (int64_t)size_of(layer->dtype);
+        int64_t of_block = layer->cell == FUSEDLSTM_SIMPLE_RNN ? 4 * lanes : lanes;
+        struct load load = {.rows = layer->batch,
+                            .steps = layer->steps,
+                            .blocks = (layer->units + of_block - 1) / of_block,
+                            .flops = times * row_work(layer),
+                            .weight_bytes = weights_of(layer) * (double)size_of(layer->dtype),
+                            .state_bytes = (double)outputs_of(layer) * (double)size_of(layer->dtype),
+                            .passes = passes_of(layer),
+                            .tile_rows = kernels->tile_rows,
+                            /* Rows with dropout are multiplied by their masks by the member that owns them. */
+                            .rows_only = layer->input_dropout || layer->recurrent_dropout};
+        struct float_state state = float_state_enter();
+        struct machine machine = this_machine(kernels, layer->dtype);
+        split = best_split(&machine, &load, most);
+        float_state_leave(state);
     }
-    job->split_units = threads > 1 && (large || layer->batch < threads);
-    if (job->split_units && 8 * work_of_step < per_meeting * threads) threads = 1;
-    job->threads = threads;
+    job->threads = split.threads;
+    job->split_units = split.units;
 }
 
 /* What both calls get. */
@@ -259,7 +290,7 @@ int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedl
                           const char **error) {
     REQUIRE_OK(check_forward(layer, args, error));
     struct rnn_job job = {.layer = layer, .forward = args};
-    plan(&job, threads_worth(layer->threads, work_of(layer), FLOPS_PER_THREAD));
+    plan(&job, most_threads(layer->threads));
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
     return FUSEDLSTM_OK;
 }
@@ -268,7 +299,7 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
                            const char **error) {
     REQUIRE_OK(check_backward(layer, args, error));
     struct rnn_job job = {.layer = layer, .backward = args};
-    plan(&job, threads_worth(layer->threads, 2 * work_of(layer), FLOPS_PER_THREAD));
+    plan(&job, most_threads(layer->threads));
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_backward, &job);
     return FUSEDLSTM_OK;
 }
@@ -297,7 +328,7 @@ static void run_together(struct jobs *jobs, double work) {
     int requested = jobs->job[0].layer->threads, most = 1;
     for (int k = 1; k < jobs->count; k++)
         if (jobs->job[k].layer->threads > requested) requested = jobs->job[k].layer->threads;
-    int threads = threads_worth(requested, work, FLOPS_PER_THREAD);
+    int threads = threads_for(requested, work, jobs->job[0].layer->dtype);
     for (int k = 0; k < jobs->count; k++) {
         plan(&jobs->job[k], threads > jobs->count ? (threads + jobs->count - 1) / jobs->count : 1);
         if (jobs->job[k].threads > most) most = jobs->job[k].threads;
@@ -374,7 +405,7 @@ int fusedlstm_matmul(const struct fusedlstm_matmul *args, const char **error) {
 
     if (args->rows == 0 || args->columns == 0) return FUSEDLSTM_OK; /* whatever `inner` is */
     double work = 2 * (double)args->rows * (double)args->inner * (double)args->columns;
-    int threads = threads_worth(args->threads, work, FLOPS_PER_THREAD);
+    int threads = threads_for(args->threads, work, args->dtype);
     team_run(threads, kernels_in_use(args->dtype)->matmul, (void *)(uintptr_t)args);
     return FUSEDLSTM_OK;
 }

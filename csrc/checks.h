@@ -53,8 +53,7 @@ static inline int stride_separates(int64_t stride, int64_t count, int64_t width)
     return stride_fits(stride, count) && (count <= 1 || stride >= width || stride <= -width);
 }
 
-/* How many threads to use for so much work (flops, or what else is counted in): `requested` at most, 0 for the default. */
-int threads_worth(int requested, double work, int64_t per_thread);
-enum { FLOPS_PER_THREAD = 300000 }; /* about 3 us: what waking a thread costs */
+/* How many threads to use for so much work: `requested` at most, 0 for the default. */
+int threads_for(int requested, double flops, int dtype);
 
 #endif

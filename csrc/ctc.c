@@ -48,7 +48,7 @@ int fusedlstm_ctc_loss(const struct fusedlstm_ctc *args, const char **error) {
 
     const double of_class = 40, of_state = 120; /* flops */
     double work = (double)B * (double)T * (of_class * (double)C + of_state * (2 * (double)L + 1));
-    int threads = threads_worth(args->threads, work, FLOPS_PER_THREAD);
+    int threads = threads_for(args->threads, work, args->dtype);
     if (threads > args->threads) threads = args->threads; /* each has its part of the workspace */
     if (threads > B) threads = B > 1 ? (int)B : 1;
     team_run(threads, kernels_in_use(args->dtype)->ctc_loss, (void *)(uintptr_t)args);

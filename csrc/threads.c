@@ -1,4 +1,4 @@
-/* The worker team, and how many threads it may have.
+/* The worker team.
  *
  * No OpenMP: its GNU runtime hangs in a process that forked after using it. Here a fork's child starts without workers
  * and makes its own; a thread that finds the team busy does its work alone instead of waiting. Workers spin briefly for
@@ -10,9 +10,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -44,6 +42,12 @@ static void nap(void) {
 }
 static int this_core(void) {
     return -1;
+}
+static double seconds(void) {
+    LARGE_INTEGER ticks, frequency;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&frequency);
+    return (double)ticks.QuadPart / (double)frequency.QuadPart;
 }
 static void leave_core(int core) {
     (void)core;
@@ -83,6 +87,11 @@ static void yield(void) {
 }
 static void nap(void) {
     nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 static int this_core(void) {
 #if defined(__linux__)
@@ -131,7 +140,6 @@ static void pause_briefly(void) {
 #endif
 
 enum {
-    MAX_THREADS = 1024,
     SPINS_BEFORE_SLEEP = 4000, /* 50 to 200 us: longer than the gap between two steps of a training loop's layers */
     SPINS_BEFORE_YIELD = 1000,
     SPINS_BEFORE_NAP = 1200,
@@ -179,6 +187,7 @@ static struct team {
     atomic_int core; /* that the caller is on; no worker should be */
     int workers;     /* started; only touched by who holds `busy` */
     atomic_int stop;
+    _Atomic double handover, wake;     /* seconds, measured; 0: not yet */
     struct worker worker[MAX_THREADS]; /* worker k has seat k; the caller has seat 0 */
     struct seat seats[MAX_THREADS], group_seats[MAX_THREADS];
 } team = {.crew = {.seats = team.seats}, .busy = ATOMIC_FLAG_INIT};
@@ -269,13 +278,19 @@ static void close_seats(struct crew *crew, int count) {
 /* ------------------------------------------------------------------------------------------------------- the workers */
 
 static void wake_sleepers(int count) {
+    double begin = 0;
+    int woken = 0;
     for (int k = 1; k < count; k++) {
         struct worker *w = &team.worker[k];
         if (!atomic_load(&w->asleep)) continue;
+        if (!woken++) begin = seconds();
         lock(&w->lock);
         wake(&w->wake);
         unlock(&w->lock);
     }
+    if (!woken) return;
+    double mean = atomic_load(&team.wake), last = (seconds() - begin) / woken;
+    atomic_store(&team.wake, mean > 0 ? mean + (last - mean) / 8 : last);
 }
 
 /* Sleeps until phases beyond `seen` are opened. Either this sees them, or who opens them sees `asleep`: all four accesses
@@ -292,6 +307,7 @@ static THREAD_RESULT work_on(void *worker) {
     struct worker *w = worker;
     const int me = (int)(w - team.worker);
     float_state_enter();
+    leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
     for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
         uint64_t opened = atomic_load(&team.crew.opened);
         if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
@@ -355,8 +371,8 @@ void team_run(int count, lead_function lead, void *job) {
     struct float_state state = float_state_enter();
     struct crew alone = {.count = 1};
     int together = count > 1 && !atomic_flag_test_and_set_explicit(&team.busy, memory_order_acquire);
+    if (together) atomic_store_explicit(&team.core, this_core(), memory_order_relaxed);
     if (together && (count = gather(count)) > 1) {
-        atomic_store_explicit(&team.core, this_core(), memory_order_relaxed);
         open_seats(&team.crew, count);
         lead(job, &team.crew);
         close_seats(&team.crew, count);
@@ -423,6 +439,61 @@ void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *j
     team_phases(crew, 1, divide, &division);
 }
 
+/* ---------------------------------------------------------------------------------------------------- what it costs */
+
+enum { TRIAL_PHASES = 16, TRIALS = 8 };
+static const double ASSUMED_HANDOVER = 2e-7, ASSUMED_WAKE = 2e-5, LONGEST_TRIAL = 5e-4, CLOSE = 2e-4;
+
+struct trial {
+    const void *thread[2][2]; /* of even and odd phases, of the two shares: who did them, an address that only it has */
+    int shared;               /* phases that both took part in */
+};
+
+/* Does nothing for about as long as the smallest share is worth its while. */
+static void try_phase(void *trial, int64_t phase, const struct member *member) {
+    static _Thread_local char mark;
+    struct trial *t = trial;
+    t->thread[phase % 2][member->id] = &mark;
+    if (phase > 0 && member->id == 0) t->shared += t->thread[1 - phase % 2][0] != t->thread[1 - phase % 2][1];
+    for (int k = 0; k < 12; k++) pause_briefly();
+}
+
+/* Phases of the crew against the same ones alone: the best of a few in which both took part from the first to the last. */
+static void try_phases(void *unused, struct crew *crew) {
+    struct crew alone = {.count = 1};
+    double begin = seconds(), by_one = 1, by_two = 1;
+    (void)unused;
+    if (atomic_load_explicit(&crew->count, memory_order_relaxed) != 2) return;
+    for (int together = 0; together < TRIALS && seconds() - begin < LONGEST_TRIAL;) {
+        struct trial trial = {.shared = 0};
+        double start = seconds();
+        team_phases(&alone, TRIAL_PHASES, try_phase, &trial);
+        trial.shared = 0;
+        double middle = seconds();
+        team_phases(crew, TRIAL_PHASES, try_phase, &trial);
+        double end = seconds();
+        if (middle - start < by_one) by_one = middle - start;
+        if (trial.shared < TRIAL_PHASES - 1) continue;
+        if (end - middle < by_two) by_two = end - middle;
+        together++;
+    }
+    if (by_two == 1) return;
+    double handover = (by_two - by_one) / TRIAL_PHASES;
+    atomic_store(&team.handover, handover > 2e-8 ? handover : 2e-8);
+}
+
+struct team_costs team_costs(void) {
+    static atomic_int tried;
+    static _Atomic double asked;
+    if (atomic_load(&team.handover) == 0 && atomic_fetch_add(&tried, 1) < 4) team_run(2, try_phases, NULL);
+    double handover = atomic_load(&team.handover), wake = atomic_load(&team.wake);
+    double now = seconds(), before = atomic_exchange_explicit(&asked, now, memory_order_relaxed);
+    if (handover == 0) handover = ASSUMED_HANDOVER;
+    if (wake == 0) wake = ASSUMED_WAKE;
+    /* Where calls follow each other closely, the workers are awake, or this is the time to wake them. */
+    return (struct team_costs){.handover = handover, .wake = now - before < CLOSE ? handover : wake};
+}
+
 /* ------------------------------------------------------------------------------------------- floating-point state */
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -455,107 +526,3 @@ void float_state_leave(struct float_state state) {
     (void)state;
 }
 #endif
-
-/* ---------------------------------------------------------------------------------------------- number of threads */
-
-static int processors(void) {
-#if defined(_WIN32)
-    DWORD_PTR mine = 0, all = 0;
-    int count = 0;
-    if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all)) return 1;
-    for (; mine; mine &= mine - 1) count++;
-    return count;
-#elif defined(__linux__)
-    cpu_set_t mine;
-    if (sched_getaffinity(0, sizeof mine, &mine) == 0) return CPU_COUNT(&mine);
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
-#else
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
-#endif
-}
-
-static int read_numbers(const char *path, const char *format, double *a, double *b) {
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    int count = b ? fscanf(file, format, a, b) : fscanf(file, format, a);
-    fclose(file);
-    return count;
-}
-
-/* The quota of one group and the groups above it, in CPUs; `cpus` where there is no smaller one. */
-static double quota_of_group(const char *root, char *group, int version, double cpus) {
-    char path[2048];
-    for (;;) {
-        double quota = -1, period = 0;
-        int found;
-        if (version == 2) {
-            snprintf(path, sizeof path, "%s%s/cpu.max", root, group);
-            found = read_numbers(path, "%lf %lf", &quota, &period) == 2; /* "max" is no number: no limit */
-        } else {
-            snprintf(path, sizeof path, "%s%s/cpu.cfs_quota_us", root, group);
-            found = read_numbers(path, "%lf", &quota, NULL) == 1;
-            snprintf(path, sizeof path, "%s%s/cpu.cfs_period_us", root, group);
-            found = found && read_numbers(path, "%lf", &period, NULL) == 1;
-        }
-        if (found && quota > 0 && period > 0 && quota / period < cpus) cpus = quota / period;
-        char *parent = strrchr(group, '/');
-        if (!parent) return cpus;
-        *parent = 0; /* "/a/b" -> "/a" -> "" (the root) -> done */
-    }
-}
-
-/* Whether "cpu" is in a list like "cpu,cpuacct". */
-static int names_cpu(const char *controllers) {
-    for (const char *name = controllers; *name; name += strspn(name, ",")) {
-        size_t length = strcspn(name, ",");
-        if (length == 3 && strncmp(name, "cpu", 3) == 0) return 1;
-        name += length;
-    }
-    return 0;
-}
-
-double cgroup_cpus(const char *membership, const char *root, double cpus) {
-    char line[1024], mount[1200];
-    FILE *file = fopen(membership, "r");
-    if (!file) return cpus;
-    while (fgets(line, sizeof line, file)) {
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!group) continue;
-        *group++ = 0;
-        controllers++;
-        group[strcspn(group, "\n")] = 0;
-        if (strcmp(group, "/") == 0) *group = 0;
-        if (*controllers == 0) {
-            cpus = quota_of_group(root, group, 2, cpus);
-        } else if (names_cpu(controllers)) {
-            snprintf(mount, sizeof mount, "%s/cpu", root);
-            cpus = quota_of_group(mount, group, 1, cpus);
-        }
-    }
-    fclose(file);
-    return cpus;
-}
-
-static int default_threads(void) {
-    const char *text = getenv("FUSEDLSTM_NUM_THREADS");
-    char *end;
-    long number = text ? strtol(text, &end, 10) : 0;
-    if (text && end != text && *end == 0 && number >= 1 && number <= MAX_THREADS) return (int)number;
-    double cpus = processors();
-#if defined(__linux__)
-    cpus = cgroup_cpus("/proc/self/cgroup", "/sys/fs/cgroup", cpus);
-#endif
-    return cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (int)cpus;
-}
-
-int team_threads(int requested) {
-    static atomic_int known; /* reading files is slow; the answer changes too seldom to ask again */
-    if (requested > 0) return requested < MAX_THREADS ? requested : MAX_THREADS;
-    int count = atomic_load(&known);
-    if (count == 0) {
-        struct float_state state = float_state_enter();
-        atomic_store(&known, count = default_threads());
-        float_state_leave(state);
-    }
-    return count;
-}

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+enum { MAX_THREADS = 1024 };
+
 /* Whose share of a phase is to be done: that of number `id` of `count`. Another may be doing it. */
 struct member {
     int id, count;
@@ -30,12 +32,12 @@ void team_phases(struct crew *crew, int64_t phases, work_function work, void *jo
 enum { MOST_GROUPS = 16 };
 void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job);
 
-/* The number of threads for a call that asks for `requested`; 0: the default of fusedlstm.h. */
-int team_threads(int requested);
-
-/* The CPU quota of this process's control groups, rounded to nothing; `cpus` where none is smaller. `membership` is laid
- * out like /proc/self/cgroup, `root` like /sys/fs/cgroup. */
-double cgroup_cpus(const char *membership, const char *root, double cpus);
+/* Seconds: what a phase costs that two members share, and what it costs now to bring one more into a call. Measured: the
+ * first when this is called first, the second whenever a worker is woken. */
+struct team_costs {
+    double handover, wake;
+};
+struct team_costs team_costs(void);
 
 /* Floating-point state: rounding to nearest, no traps, denormals flushed to zero, whatever the caller has; and back. The
  * workers do the same, so results do not depend on who computes them. */

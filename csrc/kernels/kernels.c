@@ -45,6 +45,7 @@ extern const struct kernels NAME(KERNELS_ISA, KERNELS_REAL);
 const struct kernels NAME(KERNELS_ISA, KERNELS_REAL) = {
     .isa = TEXT(KERNELS_ISA),
     .vec_bytes = VEC_BYTES,
+    .tile_rows = MR,
     .rnn_packed_size = rnn_packed_size,
     .rnn_saved_size = rnn_saved_size,
     .rnn_forward_workspace_size = rnn_forward_workspace_size,

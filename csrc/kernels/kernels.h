@@ -36,7 +36,7 @@ enum { STAMP_PACKED = 0x70616b31, STAMP_SAVED = 0x73617631 };
 
 struct kernels {
     const char *isa;
-    int vec_bytes;
+    int vec_bytes, tile_rows; /* tile_rows: how many rows share a pass over the weights */
 
     size_t (*rnn_packed_size)(const struct fusedlstm_rnn *);
     size_t (*rnn_saved_size)(const struct fusedlstm_rnn *);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kernels/kernels.h"
+#include "machine.h"
 #include "problem.h"
 
 static int repeats = 100;
