@@ -321,10 +321,10 @@ def test_calls_together_give_the_bits_of_single_calls(backend, dtype, rng):
         packed = case.function(backend, "pack")(case.kernel, case.recurrent, case.bias, training=True)
         masks = {name: mask for name, mask in case.masks.items() if mask is not None}
         options = {"mask": case.mask, "training": True, **case.states, **masks, **case.options}
-        return f"{case.cell}_forward", (case.x, packed), options
+        return case.function(backend, "forward"), (case.x, packed), options
 
     def backward(case, saved):
-        return f"{case.cell}_backward", (saved, case.d_y, *case.d_states), {}
+        return case.function(backend, "backward"), (saved, case.d_y, *case.d_states), {}
 
     set_num_threads = getattr(backend, "set_num_threads", lambda threads: None)
     try:
@@ -341,8 +341,8 @@ def test_calls_together_give_the_bits_of_single_calls(backend, dtype, rng):
             expected, exact_d = case.run(backend, dtype)
             for a, b in zip((*actual[:-1], *d), (*expected, *exact_d), strict=True):
                 np.testing.assert_array_equal(a, b)
-    name, (x, packed), options = forward(cases[0])
-    bad_calls = [forward(cases[1]), (name, (x[0], packed), options)]
+    function, (x, packed), options = forward(cases[0])
+    bad_calls = [forward(cases[1]), (function, (x[0], packed), options)]
     with pytest.raises(ValueError, match=r"lstm_forward: expected x \(batch, steps, 8\), got \(12, 8\)"):
         backend.recurrent_together(bad_calls)
     assert len(backend.recurrent_together([forward(cases[2])])) == 1  # nothing of the refused calls is left
@@ -409,6 +409,52 @@ def test_a_prepared_pack_reads_the_weights_anew(backend, dtype, rng, function, c
     np.testing.assert_array_equal(forward(x, pack())[0], expected)
     np.testing.assert_array_equal(forward(x, before)[0], first)  # what was packed before stays as it was
     assert not np.array_equal(first, expected)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_prepared_forward_call_gives_the_bits_of_the_function(backend, dtype, rng, cell, training):
+    """With other arrays each time, laid out otherwise, and backward calls that come late."""
+    case = Case(rng, dtype, 3, 5, 4, 7, cell=cell, mask="random", return_sequences=True)
+    forward, back = case.function(backend, "forward"), case.function(backend, "backward")
+    packed = case.function(backend, "pack")(case.kernel, case.recurrent, case.bias, training=training)
+    options = {**case.options, "training": training, "return_sequences": True}
+    arrays = {"mask": case.mask, **case.states}
+    prepared = backend.prepare_forward(forward.__name__, case.x, packed, arrays, **options)
+    without_states = backend.prepare_forward(forward.__name__, case.x, packed, arrays, False, **options)
+    outcomes = []
+    for k in range(3):
+        x, mask = (case.x[:, ::-1], case.mask[:, ::-1]) if k == 1 else (case.x * dtype.type(k + 1), case.mask)
+        given = {name: np.asfortranarray(state + dtype.type(k)) for name, state in case.states.items()}
+        expected = forward(x, packed, mask=mask, **given, **options)
+        outcomes.append((expected, prepared(x, packed, mask=mask, **given)))
+        y, *_, saved = without_states(x, packed, mask=mask, **given)
+        np.testing.assert_array_equal(y, expected[0])
+        assert (saved is None) == (not training)
+    for expected, results in outcomes:
+        assert len(results) == len(expected)
+        for a, b in zip(results[:-1], expected[:-1], strict=True):
+            np.testing.assert_array_equal(a, b)
+        if training:
+            d_y = np.ascontiguousarray(case.d_y.transpose(1, 0, 2)).transpose(1, 0, 2)
+            for a, b in zip(back(results[-1], d_y), back(expected[-1], d_y), strict=True):
+                assert (a is None) == (b is None)
+                if a is not None:
+                    np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_prepared_is_checked(rng):
+    case = Case(rng, np.dtype(np.float32), 3, 5, 4, 7)
+    packed = c.lstm_pack(case.kernel, case.recurrent, case.bias)
+    for x, arrays, options, message in (
+        (case.x[0], {}, {}, r"lstm_forward: expected x \(batch, steps, 4\), got \(5, 4\)"),
+        (case.x, {"h0": case.x[0]}, {}, r"lstm_forward: expected h0 \(3, 7\) of float32, got \(5, 4\) of float32"),
+        (case.x, {"mask": np.ones((3, 5))}, {}, r"expected mask \(3, 5\) of bool, got \(3, 5\) of float64"),
+        (case.x, {}, {"training": True}, "expected weights packed with training=True for training=True"),
+        (case.x, {}, {"removed": ["gate"]}, "expected removed to be some of input_gate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            c.prepare_forward("lstm_forward", x, packed, arrays, **options)
 
 
 def test_weights_of_another_cell_are_refused(rng):

@@ -312,8 +312,8 @@ def test_what_is_on_the_device_stays_there(rng):
             np.testing.assert_array_equal(to_host(actual), expected)
 
 
-def first_from_zeros(name, x, packed):
-    return getattr(backend, name)(x[:, :1], packed)[0]
+def first_from_zeros(forward, x, packed):
+    return forward(x[:, :1], packed)[0]
 
 
 def test_a_mask_is_numbered_once_for_all_layers(rng):
@@ -336,16 +336,17 @@ def test_several_calls_and_streams(rng):
     calls = []
     for each in cases:
         packed = each.function(backend, "pack")(each.kernel, each.recurrent, each.bias, training=True)
-        calls.append((f"{each.cell}_forward", (each.x, packed), {"return_sequences": True, **each.states}))
+        forward = each.function(backend, "forward")
+        calls.append((forward, (each.x, packed), {"return_sequences": True, **each.states}))
     together = backend.recurrent_together(calls)
-    for each, (name, (x, packed), options), outputs in zip(cases, calls, together, strict=True):
-        expected = getattr(backend, name)(x, packed, **options)
+    for each, (forward, (x, packed), options), outputs in zip(cases, calls, together, strict=True):
+        expected = forward(x, packed, **options)
         for a, b in zip(outputs, expected, strict=True):
             assert (a is None) == (b is None)
             if a is not None:
                 np.testing.assert_array_equal(a, b)
         states = {name: state.copy() for name, state in each.states.items()}
-        stream = backend.recurrent_stream(name, "layer", packed, x[:, :1].copy(), states)
+        stream = backend.recurrent_stream(forward.__name__, "layer", packed, x[:, :1].copy(), states)
         for t in range(3):
             np.testing.assert_array_equal(stream(x[:, t]), expected[0][:, t])
         for a, b in zip(stream.states, expected[1:], strict=False):
@@ -354,7 +355,7 @@ def test_several_calls_and_streams(rng):
         for bad in (x[:, 0].astype("f8"), to_device(x[:, 0, :1])):
             with pytest.raises(ValueError, match=r"layer: expected inputs \(2, 2\) of float32, got"):
                 stream(bad)
-        np.testing.assert_array_equal(to_host(stream(to_device(x[:, 0]))), first_from_zeros(name, x, packed))
+        np.testing.assert_array_equal(to_host(stream(to_device(x[:, 0]))), first_from_zeros(forward, x, packed))
 
 
 def test_a_prepared_pack_reads_the_weights_anew(rng):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from layers.layer_gradients import check_layer, listed, numeric_gradient, pairs
 
-from fusedlstm import utils
+from fusedlstm import backends, utils
 from fusedlstm.layers import GRU, LSTM, Dense, SimpleRNN
 from fusedlstm.models import Sequential
 
@@ -287,3 +289,83 @@ def test_get_initial_state():
     (state,) = GRU(5, dtype="float64").get_initial_state(batch_size=2)
     np.testing.assert_array_equal(state, np.zeros((2, 5)))
     assert state.dtype == np.float64
+
+
+CHANGES = {
+    "return_sequences": True, "return_state": True, "zero_output_for_mask": True, "go_backwards": True,
+    "stateful": True, "activation": "relu", "recurrent_activation": "hard_sigmoid", "cell_clip": 0.1,
+    "coupled_gates": True, "removed": ("output_gate",), "layer_norm_epsilon": 0.5, "zoneout_h": 0.5, "zoneout_c": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_options_set_after_a_call_count(name):
+    """What calls of a kind have in common is kept, as long as it is so."""
+    x = RNG.normal(size=(4, 4, 2)).astype("f")
+    options = {"units": 3, "layer_norm": name == "layer_norm_epsilon", "zoneout_h": 0.1, "zoneout_c": 0.1}
+    layer, mask = LSTM(**options), MASK
+    first = layer(x, mask=mask)
+    other = LSTM(**{**options, name: CHANGES[name]}, **({"batch_input_shape": x.shape} if name == "stateful" else {}))
+    other.build(x.shape)
+    other.set_weights(layer.get_weights())
+    value = getattr(layer, name)
+    setattr(layer, name, getattr(other, name))
+    for a, b in zip(listed(layer(x, mask=mask)), listed(other(x, mask=mask)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    setattr(layer, name, value)
+    layer.reset_state()
+    np.testing.assert_array_equal(layer(x, mask=mask), first)
+
+
+@pytest.mark.parametrize("layer", [LSTM, GRU, SimpleRNN])
+def test_many_shapes_and_backward_calls_that_wait(layer):
+    made = layer(3, return_sequences=True)
+    made.build((None, None, 2))
+    xs = [RNG.normal(size=(1 + n % 3, n, 2)).astype("f") for n in range(1, 300)]  # more than are kept
+    ways_back = [made.forward(x, training=True)[1] for x in xs]
+    for x, back in zip(xs, ways_back, strict=True):
+        y, at_once = made.forward(x, training=True)
+        expected = at_once(y), *made.gradients
+        for a, b in zip((back(y), *made.gradients), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("layer", [LSTM, GRU, SimpleRNN])
+def test_several_threads_run_one_layer(layer):
+    made = layer(8, return_sequences=True)
+    made.build((None, None, 3))
+    xs = [RNG.normal(size=(2, 5 + k % 2, 3)).astype("f") for k in range(4)]
+    expected = [(made(x), made.forward(x, training=True)[1](np.ones((*x.shape[:2], 8), "f"))) for x in xs]
+    wrong = []
+
+    def work(x, y, d_x):
+        for _ in range(200):
+            found, back = made.forward(x, training=True)
+            for a, b in ((made(x), y), (found, y), (back(np.ones_like(y)), d_x)):
+                if not np.array_equal(a, b):
+                    wrong.append(a)
+
+    threads = [threading.Thread(target=work, args=(x, *both)) for x, both in zip(xs, expected, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_is_kept_of_calls_ends_with_the_instruction_set():
+    backend = backends.current()
+    if not hasattr(backend, "set_isa"):
+        pytest.skip("this backend has no instruction sets")
+    before = backend.get_isa()
+    layer, x = LSTM(9), RNG.normal(size=(4, 4, 2)).astype("f")
+    first = layer(x)
+    try:
+        for isa in backend.available_isas():
+            backend.set_isa(isa)
+            np.testing.assert_allclose(layer(x), first, rtol=1e-5, atol=1e-6)
+            y, back = layer.forward(x, training=True)
+            back(y)
+    finally:
+        backend.set_isa(before)
+    np.testing.assert_array_equal(layer(x), first)

@@ -23,6 +23,7 @@ KERNELS = (
     "simple_rnn_forward",
     "simple_rnn_backward",
     "prepare_pack",
+    "prepare_forward",
     "recurrent_together",
     "recurrent_stream",
     "matmul",

@@ -27,7 +27,7 @@ new, from_buffer = ffi.new, ffi.from_buffer
 np.empty((1 << 25) - (1 << 16), np.uint8)
 
 _ALIGNMENT = 64
-_SMALL = 16384  # bytes; below, looking for the boundary costs more than it brings
+SMALL = 16384  # bytes; below, looking for the boundary costs more than it brings
 
 
 def aligned_buffer(size: int) -> Array:
@@ -40,7 +40,7 @@ def aligned_buffer(size: int) -> Array:
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """An uninitialised array; a large one begins at a multiple of 64 bytes: no vector of it straddles two lines."""
     size = math.prod(shape) * dtype.itemsize
-    if size < _SMALL:
+    if size < SMALL:
         return np.empty(shape, dtype)
     return aligned_buffer(size).view(dtype).reshape(shape)
 
@@ -65,21 +65,22 @@ scratch = _Scratch()
 class _Pool(threading.local):
     """Buffers of packed weights and saved activations that are no longer in use, for the next ones like them.
 
-    Fresh memory would cost more than filling it. One pool a thread: no lock that a fork could leave locked.
+    A buffer is the pointer to it, which keeps it. Fresh memory would cost more than filling it. One pool a thread: no
+    lock that a fork could leave locked.
     """
 
     def __init__(self, most: int = 64) -> None:
-        self._free: list[Array] = []
+        self._free: list[Any] = []
         self._most = most
 
-    def take(self, size: int) -> Array:
+    def take(self, size: int) -> Any:
         size, free = max(size, 1), self._free
-        for k in reversed(range(len(free))):  # the latest first: it may still be in a cache
-            if size <= free[k].size <= 2 * size:
+        for k in range(len(free) - 1, -1, -1):  # the latest first: it may still be in a cache
+            if size <= len(free[k]) <= 2 * size:
                 return free.pop(k)
-        return aligned_buffer(size)
+        return from_buffer(aligned_buffer(size))
 
-    def give(self, buffer: Array) -> None:
+    def give(self, buffer: Any) -> None:
         free = self._free
         free.append(buffer)
         if len(free) > self._most:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm._binding import ffi, lib
+from fusedlstm._binding import lib
 from fusedlstm.backends.arguments import Array
 from fusedlstm.backends.c_arguments import aligned_buffer, error_slot, from_buffer, new, pool, refuse, scratch
 from fusedlstm.backends.reference_recurrent import Stream
 
-FORWARD, BACKWARD = ffi.typeof("struct fusedlstm_rnn_forward *"), ffi.typeof("struct fusedlstm_rnn_backward *")
-_forward, _backward = lib.fusedlstm_rnn_forward, lib.fusedlstm_rnn_backward
+#: What a call runs.
+FORWARD, BACKWARD = lib.fusedlstm_rnn_forward, lib.fusedlstm_rnn_backward
 
 
 class Call(NamedTuple):
     """A call of the library, its arguments checked."""
 
+    entry: Any  # FORWARD or BACKWARD
     function: str
     layer: Any
-    kind: Any  # FORWARD or BACKWARD
-    args: tuple[Any, ...]  # of the struct, in two parts: the workspace comes between them
-    rest: tuple[Any, ...]
+    struct: Any  # of the arguments, all but the workspace
     workspace: int
     kept: Any  # what the arguments point to lives as long as this
     result: Any
-    used_up: Array | None = None  # goes back to the pool after the call
+    used_up: Any  # goes back to the pool after the call
 
 
 class _Collected(threading.local):
@@ -52,15 +51,17 @@ def collecting() -> Iterator[list[Call]]:
         _collected.calls = None
 
 
-def run(call: Call) -> Any:
-    """Runs a call, unless calls are being collected; its result, which then is not there yet."""
-    if _collected.calls is not None:
-        _collected.calls.append(call)
-        return call.result
-    function, layer, kind, args, rest, workspace, _, result, used_up = call
+def run(
+    entry: Any, function: str, layer: Any, struct: Any, workspace: int, kept: Any, result: Any, used_up: Any = None
+) -> Any:
+    """Runs the `Call` of these, unless calls are being collected; its result, which then is not there yet."""
+    calls = _collected.calls
+    if calls is not None:
+        calls.append(Call(entry, function, layer, struct, workspace, kept, result, used_up))
+        return result
+    struct.workspace = scratch.get(workspace)
     slot = error_slot()
-    struct = new(kind, (*args, scratch.get(workspace), *rest))
-    status = (_forward if kind is FORWARD else _backward)(layer, struct, slot)
+    status = entry(layer, struct, slot)
     if status:
         refuse(function, status, slot)
     if used_up is not None:
@@ -70,15 +71,14 @@ def run(call: Call) -> Any:
 
 def run_together(calls: list[Call]) -> None:
     """Runs calls that do not depend on each other, all forward or all backward."""
-    structs, workspaces = [], []
-    for call in calls:
-        workspaces.append(pool.take(call.workspace))
-        structs.append(new(call.kind, (*call.args, from_buffer(workspaces[-1]), *call.rest)))
+    workspaces = [pool.take(call.workspace) for call in calls]
+    for call, workspace in zip(calls, workspaces, strict=True):
+        call.struct.workspace = workspace
     slot, which = error_slot(), new("int *")
     entry = lib.fusedlstm_rnn_forward_together
-    if calls and calls[0].kind is BACKWARD:
+    if calls and calls[0].entry is BACKWARD:
         entry = lib.fusedlstm_rnn_backward_together
-    status = entry(len(calls), [call.layer for call in calls], structs, which, slot)
+    status = entry(len(calls), [call.layer for call in calls], [call.struct for call in calls], which, slot)
     if status:
         refuse(calls[which[0]].function, status, slot)
     for buffer in (*workspaces, *(call.used_up for call in calls if call.used_up is not None)):
@@ -88,7 +88,15 @@ def run_together(calls: list[Call]) -> None:
 class CStream(Stream):
     """A `Stream` on a struct that is made once: the library reads and writes the same arrays at every step."""
 
-    def __init__(self, label: str, forward: Any, packed: Any, x: Array, states: dict[str, Array], options: Any) -> None:
+    def __init__(
+        self,
+        label: str,
+        forward: Callable[..., Any],
+        packed: Any,
+        x: Array,
+        states: dict[str, Array],
+        options: dict[str, Any],
+    ) -> None:
         super().__init__(label, forward, packed, x, states, options)
         with collecting() as collected:
             forward(x, packed, **states, **options)
@@ -98,16 +106,16 @@ class CStream(Stream):
         for name, state, buffer in zip(states, list(states.values()), after, strict=True):
             buffer[...] = state
             self._states[name] = buffer
-        self._workspace = aligned_buffer(self._call.workspace)
-        args = (*self._call.args, from_buffer(self._workspace), *self._call.rest)
-        self._struct, self._slot = new(FORWARD, args), new("const char **")
+        self._workspace = from_buffer(aligned_buffer(self._call.workspace))
+        self._struct, self._slot = self._call.struct, new("const char **")
+        self._struct.workspace = self._workspace
         self._struct.h0, self._struct.c0, self._struct.g0 = self._struct.h, self._struct.c, self._struct.g
 
     def __call__(self, x: Array) -> Array:
         if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != self._dtype:
             self._checked(x)
         self._inputs[...] = x
-        status = _forward(self._call.layer, self._struct, self._slot)
+        status = FORWARD(self._call.layer, self._struct, self._slot)
         if status:
             refuse(self._call.function, status, self._slot)
         return self._y.copy()

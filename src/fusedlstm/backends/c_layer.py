@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from fusedlstm._binding import ffi, lib
 from fusedlstm.backends.arguments import Array, check, contiguous, optional
-from fusedlstm.backends.c_arguments import ACTIVATIONS, dtype_of, error_slot, from_buffer, new, pointer, pool, refuse
+from fusedlstm.backends.c_arguments import ACTIVATIONS, dtype_of, error_slot, new, pointer, pool, refuse
 
 _LAYER, _WEIGHTS = ffi.typeof("struct fusedlstm_rnn *"), ffi.typeof("struct fusedlstm_rnn_weights *")
+_pack = lib.fusedlstm_rnn_pack
 TRAINING, RESET_AFTER = lib.FUSEDLSTM_TRAINING, lib.FUSEDLSTM_RESET_AFTER
 GATE_RECURRENCE, LAYER_NORM = lib.FUSEDLSTM_FULL_GATE_RECURRENCE, lib.FUSEDLSTM_LAYER_NORM
 LSTM, GRU, SIMPLE_RNN = lib.FUSEDLSTM_LSTM, lib.FUSEDLSTM_GRU, lib.FUSEDLSTM_SIMPLE_RNN
@@ -124,14 +125,13 @@ class Packing:
 class Packed:
     """Packed weights: `buffer` as csrc/kernels/recurrent_layout.inc lays it out; what they are, `packing` says."""
 
-    __slots__ = ("buffer", "packing", "pointer")
+    __slots__ = ("buffer", "packing")
 
     def __init__(self, packing: Packing) -> None:
         self.packing = packing
-        self.buffer = pool.take(packing.layer.packed)
-        self.pointer = from_buffer(self.buffer)
+        self.buffer = buffer = pool.take(packing.layer.packed)
         slot = error_slot()
-        status = lib.fusedlstm_rnn_pack(packing.layer.struct, packing.weights, self.pointer, slot)
+        status = _pack(packing.layer.struct, packing.weights, buffer, slot)
         if status:
             refuse(f"{CELLS[packing.cell]}_pack", status, slot)
 

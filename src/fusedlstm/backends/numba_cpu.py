@@ -45,6 +45,7 @@ __all__ = [
     "lstm_pack",
     "matmul",
     "nadam_update",
+    "prepare_forward",
     "prepare_pack",
     "prepare_updates",
     "recurrent_stream",
@@ -59,4 +60,4 @@ __all__ = [
 #: Packed weights stay usable.
 generation = 0
 
-prepare_pack, recurrent_together, recurrent_stream = one_by_one(globals())
+prepare_pack, prepare_forward, recurrent_together, recurrent_stream = one_by_one(globals())

@@ -8,7 +8,7 @@ and the tables of the states. Results are where x is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fusedlstm.backends import (
@@ -22,6 +22,7 @@ from fusedlstm.backends import (
 from fusedlstm.backends.arguments import Array, check
 from fusedlstm.backends.device_array import DeviceArray, is_device, to_device, to_host, zeros
 from fusedlstm.backends.numba_cuda_call import Call, Packed, copied, known
+from fusedlstm.backends.one_by_one import one_by_one
 from fusedlstm.backends.recurrent_arguments import Options, OutputGradients, check_backward, check_weights, like
 from fusedlstm.backends.reference_recurrent import Gradients, Stream
 
@@ -215,11 +216,9 @@ def simple_rnn_backward(saved: Any, d_y: Any, d_h: Any = None, *, need_d_x: bool
     return _backward("simple_rnn", saved, OutputGradients(d_y, d_h, need_d_x=need_d_x))
 
 
+prepare_forward, recurrent_together = one_by_one(globals())[1:3]
+
+
 def recurrent_stream(name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any) -> Stream:
     """See `reference.recurrent_stream`."""
     return DeviceStream(label, globals()[name], packed, x, states, options)
-
-
-def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-    """See `reference.recurrent_together`."""
-    return [globals()[name](*args, **options) for name, args, options in calls]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from fusedlstm.backends.reference_recurrent import Stream
 
 
 def one_by_one(functions: Mapping[str, Any]) -> tuple[Callable[..., Any], ...]:
-    """prepare_pack, recurrent_together and recurrent_stream of a backend, from its functions by name."""
+    """prepare_pack, prepare_forward, recurrent_together, recurrent_stream of a backend, from its functions by name."""
 
     def prepare_pack(
         function: str, kernel: Array, recurrent: Array, bias: Array | None, training: bool, **options: Any
@@ -18,20 +19,51 @@ def one_by_one(functions: Mapping[str, Any]) -> tuple[Callable[..., Any], ...]:
         """What calls a pack function for the values that contiguous weights have by then, in the arrays given here."""
         return lambda: functions[function](kernel, recurrent, bias, training, **options)
 
-    def recurrent_together(calls: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    def prepare_forward(
+        function: str, x: Array, packed: Any, arrays: Mapping[str, Array], need_states: bool = True, **options: Any
+    ) -> Callable[..., Sequence[Any]]:
+        """What calls a forward function again and again, for arrays of the shapes and dtypes of those given here.
+
+        Parameters
+        ----------
+        function : str
+            "lstm_forward", "gru_forward" or "simple_rnn_forward".
+        x : (B,T,I) array
+        packed : object
+            From the pack function.
+        arrays : mapping
+            By their arguments' names, those that each call has of its own: initial states, mask, masks of dropout and
+            zoneout.
+        need_states : bool
+            Without, the final states may be missing among the results.
+        **options
+            The others, as the forward function takes them.
+
+        Returns
+        -------
+        function
+            Of x, packed weights and, by their names, the arrays: they are not checked again. Returns what the forward
+            function does. May be called by several threads at once.
+        """
+        return functools.partial(functions[function], **options)
+
+    def recurrent_together(
+        calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]],
+    ) -> list[Any]:
         """The results of several calls of the recurrent kernels that do not depend on each other, at once.
 
         Parameters
         ----------
-        calls : sequence of (name, args, kwargs)
-            All forward or all backward; 16 at most.
+        calls : sequence of (function, args, kwargs)
+            Of this backend's functions, or what `prepare_forward` made of them. All forward or all backward; 16 at
+            most.
 
         Returns
         -------
         list
             What the functions return, to the bit as if called one by one.
         """
-        return [functions[name](*args, **kwargs) for name, args, kwargs in calls]
+        return [function(*args, **kwargs) for function, args, kwargs in calls]
 
     def recurrent_stream(
         name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any
@@ -55,4 +87,4 @@ def one_by_one(functions: Mapping[str, Any]) -> tuple[Callable[..., Any], ...]:
         """
         return Stream(label, functions[name], packed, x, states, options)
 
-    return prepare_pack, recurrent_together, recurrent_stream
+    return prepare_pack, prepare_forward, recurrent_together, recurrent_stream

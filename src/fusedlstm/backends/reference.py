@@ -50,6 +50,7 @@ __all__ = [
     "lstm_pack",
     "matmul",
     "nadam_update",
+    "prepare_forward",
     "prepare_pack",
     "prepare_updates",
     "recurrent_stream",
@@ -67,7 +68,7 @@ Array = NDArray[Any]
 generation = 0
 
 
-prepare_pack, recurrent_together, recurrent_stream = one_by_one(globals())
+prepare_pack, prepare_forward, recurrent_together, recurrent_stream = one_by_one(globals())
 
 
 # Elementwise.

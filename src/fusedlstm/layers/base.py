@@ -366,10 +366,11 @@ class Layer(Weighted):
                 raise TypeError(f"{self.label}: unknown argument {name!r}")
         if training is not None and type(training) is not bool:
             training, mask, arguments = self._second(training, mask, arguments)
-        if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
-            inputs, arguments = self._split_states(inputs, arguments)
-        if is_symbolic(inputs):
-            return record(self, inputs, training, mask, arguments)
+        if type(inputs) is not placement.array_type:  # an array is neither a list nor symbolic
+            if "initial_state" in self.call_arguments and arguments.get("initial_state") is None:
+                inputs, arguments = self._split_states(inputs, arguments)
+            if is_symbolic(inputs):
+                return record(self, inputs, training, mask, arguments)
         if Layer.penalized:
             for layer in self.all_layers():
                 layer.activity_losses.clear()

@@ -280,7 +280,7 @@ class Bidirectional(Layer):
                 d_all = [d, *d_final] if self.return_state else d
                 d_of_each.append(d_all if add is None else add(d_all))
             if fused:
-                d_first = run_together([back(d_of_each[0]), back_back(d_of_each[1])])
+                d_first = run_together([back.steps(d_of_each[0]), back_back.steps(d_of_each[1])])
             else:
                 d_first = [back(d_of_each[0]), back_back(d_of_each[1])]
             gradients = [*self.forward_layer.gradients, *self.backward_layer.gradients]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 
 class KernelCall(NamedTuple):
-    """A call of a backend's function."""
+    """A call of a backend's function, or of what prepared one."""
 
     backend: ModuleType
-    function: str
+    function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    options: dict[str, Any]
+    options: Mapping[str, Any]
+
+    def made(self) -> Any:
+        """Its result."""
+        return self.function(*self.arguments, **self.options)
 
 
 #: What a layer does around its calls of the kernels: yields each, is sent its result, at last returns its own.
@@ -25,7 +29,7 @@ def run(steps: Steps) -> Any:
     try:
         call = next(steps)
         while True:
-            call = steps.send(getattr(call.backend, call.function)(*call.arguments, **call.options))
+            call = steps.send(call.made())
     except StopIteration as end:
         return end.value
 
@@ -48,6 +52,6 @@ def run_together(several: Sequence[Steps]) -> list[Any]:
 
 def _run(calls: list[KernelCall]) -> list[Any]:
     if len(calls) == 1 or len({call.backend for call in calls}) > 1:
-        return [getattr(call.backend, call.function)(*call.arguments, **call.options) for call in calls]
+        return [call.made() for call in calls]
     together: list[Any] = calls[0].backend.recurrent_together([call[1:] for call in calls])
     return together

@@ -75,6 +75,9 @@ class LSTM(Recurrent):
     kernels = "lstm"
     gates = 4
     activation_names = ("activation", "recurrent_activation")
+    kernel_settings = (
+        "coupled_gates", "removed", "cell_clip", "layer_norm", "layer_norm_epsilon", "zoneout_h", "zoneout_c",
+    )  # fmt: skip
     peephole_kernel: Variable | None = None
     gate_recurrence_kernel: Variable | None = None
     projection_kernel: Variable | None = None

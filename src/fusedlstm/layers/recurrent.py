@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -14,13 +15,20 @@ from fusedlstm.backends import placement
 from fusedlstm.layers import segments
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.checks import level_of_caller
-from fusedlstm.layers.kernel_calls import KernelCall, Steps, run
+from fusedlstm.layers.kernel_calls import Steps, run
+from fusedlstm.layers.recurrent_calls import INITIAL, Back, Kind
 from fusedlstm.variables import Variable
 
-#: What the kernels call the first values of each state.
-INITIAL = {"h": "h0", "c": "c0", "gates": "g0"}
 #: The weights that the pack kernels take, the others being the forward kernels'.
 PACKED = ("kernel", "recurrent", "bias", "gate_recurrence", "projection")
+
+#: What else than its arguments a call depends on; a subclass adds its `kernel_settings`.
+_SETTINGS = (
+    "return_sequences", "return_state", "stateful", "keep_after", "zero_output_for_mask", "dropout",
+    "recurrent_dropout",
+)  # fmt: skip
+#: How many kinds of calls are kept: with sequences of many lengths there is no end to them.
+_MOST_KINDS = 256
 
 _warned: set[str] = set()  # activations without a kernel
 
@@ -77,17 +85,24 @@ class Recurrent(Layer):
     """
 
     call_arguments = ("initial_state",)
-    caches = ("_pack", "_prepared")
+    caches = ("_pack", "_prepared", "_kinds")
     #: With `stateful`, the number of steps, but not all, after which a call keeps the states; None: after all.
     keep_after: int | None = None
     #: The kernels' name, how many gates the weights hold side by side, and which arguments are activations.
     kernels: ClassVar[str]
     gates: ClassVar[int]
     activation_names: ClassVar[tuple[str, ...]] = ("activation",)
+    #: The attributes that `kernel_options` depends on.
+    kernel_settings: ClassVar[tuple[str, ...]] = ()
     #: What `build` makes.
     kernel: Variable
     recurrent_kernel: Variable
     bias: Variable | None = None
+    _settings: ClassVar[attrgetter[Any]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._settings = attrgetter(*_SETTINGS, *cls.activation_names, *cls.kernel_settings)
 
     def __init__(
         self,
@@ -154,6 +169,7 @@ class Recurrent(Layer):
         self._passed: dict[str, Variable] = {}
         self._pack: tuple[Any, bool, Any] | None = None  # (what it was made from, for training, the packed weights)
         self._prepared: tuple[Any, Callable[[], Any]] | None = None  # (for what, the function that packs them)
+        self._kinds: dict[Any, Kind] | None = None  # of the calls so far
 
     def find_activation(self, argument: str, identifier: Any) -> activations.Activation:
         """The activation that `identifier` names; warns, once for each, if the kernels do not have it."""
@@ -202,7 +218,7 @@ class Recurrent(Layer):
         self.parts = parts
         self._packing = {name: variable for name, variable in parts.items() if name in PACKED}
         self._passed = {name: variable for name, variable in parts.items() if name not in PACKED}
-        self._pack = self._prepared = None
+        self._pack = self._prepared = self._kinds = None
         self.inputs, self.batch = inputs, batch if self.stateful else None
         self.set_variables(list(parts.values()))
 
@@ -396,10 +412,13 @@ class Recurrent(Layer):
             Takes the gradient of the outputs (any of a list's may be None: zero); returns that of the inputs, or
             [d_inputs, and one for each state] if there was an initial state.
         """
-        outputs, steps_back = run(
-            self.forward_steps(inputs, training, mask, initial_state, need_backward, need_d_inputs)
-        )
-        return outputs, None if steps_back is None else lambda d_outputs: run(steps_back(d_outputs))
+        keep = training if need_backward is None else need_backward
+        kind, x, packed, arrays = self._ahead(inputs, training, mask, initial_state, keep)
+        if kind.ends is None:
+            results = kind.forward(x, packed, **arrays)
+        else:
+            results = run(kind.steps(x, packed, arrays))
+        return self._after(kind, results, keep, initial_state is not None, need_d_inputs)
 
     def forward_steps(
         self,
@@ -410,81 +429,85 @@ class Recurrent(Layer):
         need_backward: bool | None,
         need_d_inputs: bool,
     ) -> Steps:
-        """`forward` around its call of the kernels, for `run_together`; the arguments are `forward`'s.
+        """`forward` around its call of the kernels, for `run_together`: returns, as generators do, what it returns."""
+        keep = training if need_backward is None else need_backward
+        kind, x, packed, arrays = self._ahead(inputs, training, mask, initial_state, keep)
+        results = yield from kind.steps(x, packed, arrays)
+        return self._after(kind, results, keep, initial_state is not None, need_d_inputs)
 
-        Returns, as generators do, the outputs and, in place of the function backward, one that gives its steps.
-        """
+    def _ahead(
+        self, inputs: Any, training: bool, mask: Any, initial_state: Any, keep: bool
+    ) -> tuple[Kind, Array, Any, dict[str, Array]]:
+        """What kind of call it is, the inputs, the packed weights, and the other arrays by the kernels' names."""
         x = self.check_inputs(inputs)
         if mask is not None:
             mask = self.check_mask(mask, x.shape[:2])
-        given = initial_state is not None
         if self.batch is not None and len(x) != self.batch:
             raise ValueError(f"{self.label}: expected {self.batch} rows, as it is stateful, got {len(x)}")
-        states: Any = self._check_state(initial_state, len(x)) if given else self.states
+        states: Any = self.states if initial_state is None else self._check_state(initial_state, len(x))
         if self.go_backwards:
             x = x[:, ::-1]
             mask = mask if mask is None else mask[:, ::-1]
-        keep = training if need_backward is None else need_backward
-        backend, options = self._backend_and_options(training, keep)
-        if training:
-            options.update(self._masks(len(x), x.shape[1]))
+        arrays: dict[str, Any] = {}
         if states:
-            options.update(zip((INITIAL[name] for name in self.state_sizes), map(placement.place, states), strict=True))
-        options.update(
-            mask=mask,
-            return_sequences=self.return_sequences,
-            zero_output_for_mask=self.zero_output_for_mask,
-            training=keep,
-        )
-        arguments = (x, self._packed(backend, keep))
-        call = KernelCall(backend, f"{self.kernels}_forward", arguments, options)
-        ends = segments.ends(x.shape[1], keep, self.keep_after)
-        if ends is None:
-            y, *states, saved = yield call
+            arrays.update(zip((INITIAL[name] for name in self.state_sizes), map(placement.place, states), strict=True))
+        if mask is not None:
+            arrays["mask"] = mask
+        backend = backends.current()
+        kinds = self._kinds
+        if kinds is None:
+            kinds = self._kinds = {}
+        key = (backend, backend.generation, x.shape, training, keep, *arrays, self._settings(self))
+        kind = kinds.get(key)
+        options: dict[str, Any] = {}
+        if kind is None:
+            backend, options = self._backend_and_options(training, keep)
         else:
-            numbers = self.gates * self.units + sum(self.state_sizes.values())
-            y, *states, saved = yield from segments.forward(call, ends, numbers)
+            backend = kind.backend
+        if training and self._generator is not None:
+            arrays.update(self._masks(len(x), x.shape[1]))
+        packed = self._packed(backend, keep)
+        if kind is None:
+            if len(kinds) >= _MOST_KINDS:
+                kinds.clear()
+            kind = kinds[key] = self._kind(backend, options, x, packed, arrays, keep)
+        return kind, x, packed, arrays
+
+    def _kind(
+        self,
+        backend: ModuleType,
+        options: dict[str, Any],
+        x: Array,
+        packed: Any,
+        arrays: dict[str, Array],
+        keep: bool,
+    ) -> Kind:
+        """Of calls like this one."""
+        options = {
+            **options,
+            "return_sequences": self.return_sequences,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "training": keep,
+        }
+        name = f"{self.kernels}_forward"
+        ends = segments.ends(x.shape[1], keep, self.keep_after)
+        forward = getattr(backend, name)
+        if ends is None:
+            need_states = self.return_state or self.stateful
+            forward = backend.prepare_forward(name, x, packed, arrays, need_states, **options)
+        numbers = self.gates * self.units + sum(self.state_sizes.values())
+        return Kind(backend, forward, getattr(backend, f"{self.kernels}_backward"), options, ends, numbers)
+
+    def _after(
+        self, kind: Kind, results: Sequence[Any], keep: bool, given: bool, need_d_inputs: bool
+    ) -> tuple[Any, Back | None]:
+        """The outputs, and the way back."""
+        y, saved = results[0], results[-1]
         if self.stateful:
-            after = states if self.keep_after is None else saved.states_after(0)
+            after = results[1:-1] if self.keep_after is None else saved.states_after(0)
             self.states = [state.copy() for state in after]  # the outputs are the caller's to change
-        outputs = [y, *states] if self.return_state else y
-        if not keep:
-            return outputs, None
-        return outputs, self._steps_back(backend, saved, y.shape, given, need_d_inputs)
-
-    def _steps_back(
-        self, backend: ModuleType, saved: Any, shape: tuple[int, ...], given: bool, need_d_inputs: bool
-    ) -> Callable[[Any], Steps]:
-        """The function that gives the steps that take the gradient of outputs of this shape back, once."""
-
-        def steps_back(d_outputs: Any) -> Steps:
-            nonlocal saved
-            if saved is None:
-                raise RuntimeError(f"{self.label}: backward was already called for this forward call")
-            several = self.return_state
-            d_y, *d_states = d_outputs if several else (d_outputs, *[None] * len(self.state_sizes))
-            d_y = self.check_gradient("y", d_y, shape, optional=several)
-            d_states = [
-                None if d_state is None else self.check_gradient(name, d_state, (shape[0], size))
-                for (name, size), d_state in zip(self.state_sizes.items(), d_states, strict=True)
-            ]
-            consumed, saved = saved, None
-            self.gradients = []  # those of the step before make room for the new ones
-            function = f"{self.kernels}_backward"
-            if type(consumed) is segments.Saved:
-                found = yield from segments.backward(backend, function, consumed, d_y, d_states, need_d_inputs)
-            else:
-                arguments = (consumed, d_y, *d_states)
-                found = yield KernelCall(backend, function, arguments, {"need_d_x": need_d_inputs})
-            self.gradients = [
-                getattr(found, f"d_{name}") for name, v in self.parts.items() if self.trainable and v.trainable
-            ]
-            d_x = found.d_x
-            if self.go_backwards and d_x is not None:
-                d_x = d_x[:, ::-1]
-            return [d_x, *(getattr(found, f"d_{INITIAL[name]}") for name in self.state_sizes)] if given else d_x
-
-        return steps_back
+        outputs = list(results[:-1]) if self.return_state else y
+        return outputs, Back(self, kind, saved, y.shape, given, need_d_inputs) if keep else None
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -11,7 +11,7 @@ are summed over the segments in the same order, so the results are the same to t
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -130,7 +130,7 @@ def forward(call: KernelCall, ends: Sequence[int], numbers: int) -> Generator[Ke
 
 
 def backward(
-    backend: Any, function: str, saved: Saved, d_y: Array | None, d_states: Sequence[Any], need_d_x: bool
+    backend: Any, function: Callable[..., Any], saved: Saved, d_y: Array | None, d_states: Sequence[Any], need_d_x: bool
 ) -> Generator[KernelCall, Any, Any]:
     """The gradients of a call that `forward` made, as the backend's function returns them; to be called once."""
     d_last = None if saved.return_sequences else d_y  # of the output after a segment, where there is one alone
