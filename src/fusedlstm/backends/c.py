@@ -30,10 +30,10 @@ from fusedlstm.backends.c_arguments import (
     empty,
     error_slot,
     from_buffer,
+    here,
     new,
     pointer,
     refuse,
-    scratch,
 )
 from fusedlstm.backends.c_ctc import ctc_loss
 from fusedlstm.backends.c_recurrent import (
@@ -201,7 +201,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
             columns,
         ),
     )
-    args.workspace = scratch.get(lib.fusedlstm_matmul_workspace_size(args))
+    args.workspace = here.own.workspace(lib.fusedlstm_matmul_workspace_size(args))
     slot = error_slot()
     status = lib.fusedlstm_matmul(args, slot)
     if status:

@@ -37,6 +37,11 @@ def aligned_buffer(size: int) -> Array:
     return raw[offset : offset + max(size, 1)]
 
 
+def new_buffer(size: int) -> Any:
+    """The pointer to such an array, which keeps it."""
+    return from_buffer(aligned_buffer(size))
+
+
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """An uninitialised array; a large one begins at a multiple of 64 bytes: no vector of it straddles two lines."""
     size = math.prod(shape) * dtype.itemsize
@@ -45,21 +50,30 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return aligned_buffer(size).view(dtype).reshape(shape)
 
 
-class _Scratch(threading.local):
-    """The calling thread's workspace, kept between calls: fresh memory would cost a page fault every 4 KB."""
+class Own:
+    """What each thread has for its calls of the library."""
+
+    __slots__ = ("_size", "_workspace", "calls", "slot")
 
     def __init__(self) -> None:
-        self._held = 0, NULL  # its size; a pointer, which keeps it
+        self.slot = new("const char **")  # where C stores the name of a refused argument
+        self.calls: list[Any] | None = None  # that the thread only wants to have made; None where each runs at once
+        self._size, self._workspace = -1, NULL
 
-    def get(self, size: int) -> Any:
-        held, pointer = self._held
-        if held < size or not held:
-            pointer = from_buffer(aligned_buffer(size))
-            self._held = size or 1, pointer
-        return pointer
+    def workspace(self, size: int) -> Any:
+        """At least as large, kept between calls: fresh memory would cost a page fault every 4 KB."""
+        if size > self._size:
+            self._size, self._workspace = size, new_buffer(size)
+        return self._workspace
 
 
-scratch = _Scratch()
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.own = Own()
+
+
+#: `here.own` is the calling thread's.
+here = _Here()
 
 
 class _Pool(threading.local):
@@ -78,7 +92,7 @@ class _Pool(threading.local):
         for k in range(len(free) - 1, -1, -1):  # the latest first: it may still be in a cache
             if size <= len(free[k]) <= 2 * size:
                 return free.pop(k)
-        return from_buffer(aligned_buffer(size))
+        return new_buffer(size)
 
     def give(self, buffer: Any) -> None:
         free = self._free
@@ -88,16 +102,11 @@ class _Pool(threading.local):
 
 
 pool = _Pool()
-_error = threading.local()
 
 
 def error_slot() -> Any:
     """Where C stores the name of a refused argument; one a thread."""
-    try:
-        return _error.slot
-    except AttributeError:
-        _error.slot = ffi.new("const char **")
-        return _error.slot
+    return here.own.slot
 
 
 def refuse(function: str, status: int, slot: Any) -> NoReturn:

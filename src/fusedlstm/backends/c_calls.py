@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm._binding import lib
+from fusedlstm._binding import ffi, lib
 from fusedlstm.backends.arguments import Array
-from fusedlstm.backends.c_arguments import aligned_buffer, error_slot, from_buffer, new, pool, refuse, scratch
+from fusedlstm.backends.c_arguments import here, new, new_buffer, pool, refuse
 from fusedlstm.backends.reference_recurrent import Stream
 
 #: What a call runs.
 FORWARD, BACKWARD = lib.fusedlstm_rnn_forward, lib.fusedlstm_rnn_backward
+_forward_together, _backward_together = lib.fusedlstm_rnn_forward_together, lib.fusedlstm_rnn_backward_together
+_WHICH = ffi.typeof("int *")
 
 
 class Call(NamedTuple):
@@ -31,39 +31,29 @@ class Call(NamedTuple):
     used_up: Any  # goes back to the pool after the call
 
 
-class _Collected(threading.local):
-    """The calls that the calling thread only wants to have made; None where each runs at once."""
-
-    calls: list[Call] | None = None
-
-
-_collected = _Collected()
-
-
-@contextmanager
-def collecting() -> Iterator[list[Call]]:
-    """Inside, `run` leaves the calls of this thread in the list that this gives."""
+def collect(make: Callable[[], Any]) -> tuple[Any, list[Call]]:
+    """What `make` returns, whose calls are not run but returned, too."""
+    own = here.own
     calls: list[Call] = []
-    _collected.calls = calls
+    own.calls = calls
     try:
-        yield calls
+        return make(), calls
     finally:
-        _collected.calls = None
+        own.calls = None
 
 
 def run(
     entry: Any, function: str, layer: Any, struct: Any, workspace: int, kept: Any, result: Any, used_up: Any = None
 ) -> Any:
     """Runs the `Call` of these, unless calls are being collected; its result, which then is not there yet."""
-    calls = _collected.calls
-    if calls is not None:
-        calls.append(Call(entry, function, layer, struct, workspace, kept, result, used_up))
+    own = here.own
+    if own.calls is not None:
+        own.calls.append(Call(entry, function, layer, struct, workspace, kept, result, used_up))
         return result
-    struct.workspace = scratch.get(workspace)
-    slot = error_slot()
-    status = entry(layer, struct, slot)
+    struct.workspace = own.workspace(workspace)
+    status = entry(layer, struct, own.slot)
     if status:
-        refuse(function, status, slot)
+        refuse(function, status, own.slot)
     if used_up is not None:
         pool.give(used_up)
     return result
@@ -71,18 +61,22 @@ def run(
 
 def run_together(calls: list[Call]) -> None:
     """Runs calls that do not depend on each other, all forward or all backward."""
-    workspaces = [pool.take(call.workspace) for call in calls]
-    for call, workspace in zip(calls, workspaces, strict=True):
-        call.struct.workspace = workspace
-    slot, which = error_slot(), new("int *")
-    entry = lib.fusedlstm_rnn_forward_together
-    if calls and calls[0].entry is BACKWARD:
-        entry = lib.fusedlstm_rnn_backward_together
-    status = entry(len(calls), [call.layer for call in calls], [call.struct for call in calls], which, slot)
+    layers, structs, buffers = [], [], []
+    for _, _, layer, struct, workspace, *_ in calls:
+        buffers.append(pool.take(workspace))
+        struct.workspace = buffers[-1]
+        layers.append(layer)
+        structs.append(struct)
+    own, which = here.own, new(_WHICH)
+    entry = _backward_together if calls and calls[0].entry is BACKWARD else _forward_together
+    status = entry(len(calls), layers, structs, which, own.slot)
     if status:
-        refuse(calls[which[0]].function, status, slot)
-    for buffer in (*workspaces, *(call.used_up for call in calls if call.used_up is not None)):
+        refuse(calls[which[0]].function, status, own.slot)
+    for buffer in buffers:
         pool.give(buffer)
+    for call in calls:
+        if call.used_up is not None:
+            pool.give(call.used_up)
 
 
 class CStream(Stream):
@@ -98,15 +92,13 @@ class CStream(Stream):
         options: dict[str, Any],
     ) -> None:
         super().__init__(label, forward, packed, x, states, options)
-        with collecting() as collected:
-            forward(x, packed, **states, **options)
-        self._call = collected[0]
+        self._call = collect(lambda: forward(x, packed, **states, **options))[1][0]
         self._inputs, self._shape, self._dtype = x[:, 0], (x.shape[0], x.shape[2]), x.dtype
         self._y, *after, _ = self._call.result
         for name, state, buffer in zip(states, list(states.values()), after, strict=True):
             buffer[...] = state
             self._states[name] = buffer
-        self._workspace = from_buffer(aligned_buffer(self._call.workspace))
+        self._workspace = new_buffer(self._call.workspace)
         self._struct, self._slot = self._call.struct, new("const char **")
         self._struct.workspace = self._workspace
         self._struct.h0, self._struct.c0, self._struct.g0 = self._struct.h, self._struct.c, self._struct.g

@@ -6,7 +6,7 @@ import numpy as np
 
 from fusedlstm._binding import ffi, lib
 from fusedlstm.backends.arguments import Array, contiguous
-from fusedlstm.backends.c_arguments import NULL, dtype_of, error_slot, new, pointer, refuse, scratch
+from fusedlstm.backends.c_arguments import NULL, dtype_of, error_slot, here, new, pointer, refuse
 from fusedlstm.backends.reference_ctc import check_ctc
 
 _CTC = ffi.typeof("struct fusedlstm_ctc *")
@@ -36,7 +36,7 @@ def ctc_loss(
             NULL,
         ),
     )
-    args.workspace = scratch.get(lib.fusedlstm_ctc_workspace_size(args))
+    args.workspace = here.own.workspace(lib.fusedlstm_ctc_workspace_size(args))
     slot = error_slot()
     status = lib.fusedlstm_ctc_loss(args, slot)
     if status:

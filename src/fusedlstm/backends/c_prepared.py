@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,24 +30,35 @@ _SHARED = {
     "zoneout_h_mask": "zoneout_h",
     "zoneout_c_mask": "zoneout_c",
 }
+_BACKWARD_NAMES = {cell: f"{name}_backward" for cell, name in CELLS.items()}
 #: What each call has of its own besides x.
 ARRAYS = (*_INITIAL, *_SHARED)
 
 
-class _Result:
-    """An array that a call returns."""
+class _Result(NamedTuple):
+    """An array that calls return."""
 
-    __slots__ = ("_dtype", "_large", "name", "shape")
+    name: str  # in the struct
+    shape: tuple[int, ...]
+    make: Callable[..., Array]
 
-    def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.name, self.shape, self._dtype = name, shape, dtype
-        self._large = math.prod(shape) * dtype.itemsize >= SMALL
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Result:
+        return cls(name, shape, np.empty if math.prod(shape) * dtype.itemsize < SMALL else empty)
 
-    def put_into(self, struct: Any) -> Array:
-        """A new one, its address in the struct."""
-        array = empty(self.shape, self._dtype) if self._large else np.empty(self.shape, self._dtype)
-        setattr(struct, self.name, from_buffer(array))
-        return array
+
+def _put(struct: Any, results: Sequence[_Result | None], dtype: np.dtype[Any]) -> list[Any]:
+    """New arrays, their addresses in the struct; None for what is not wanted."""
+    arrays: list[Any] = []
+    for result in results:
+        if result is None:
+            arrays.append(None)
+            continue
+        name, shape, make = result
+        array = make(shape, dtype)
+        setattr(struct, name, from_buffer(array))
+        arrays.append(array)
+    return arrays
 
 
 class Forward:
@@ -57,8 +68,8 @@ class Forward:
     """
 
     __slots__ = (
-        "_constants", "_function", "_states", "_struct", "_training", "backward_struct", "d", "d_states", "d_x",
-        "layer", "weights", "x_shape", "y",
+        "_constants", "_function", "_results", "_struct", "_training", "backward_struct", "d",
+        "d_states", "d_without_x", "layer", "weights", "y_shape",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +105,7 @@ class Forward:
         inputs, units, outputs, dtype = weights.inputs, weights.units, weights.outputs, weights.dtype
         if x.ndim != 3:
             raise ValueError(f"{function}: expected x (batch, steps, {inputs}), got {x.shape}")
-        self.x_shape = batch, steps, _ = x.shape
+        batch, steps, _ = x.shape
         check(function, "x", x, (batch, steps, inputs), dtype)
         flags |= weights.flags
         if "g0" in arrays and not flags & GATE_RECURRENCE:
@@ -139,21 +150,26 @@ class Forward:
             "c": (batch, units) if cell == LSTM else None,
             "g": (batch, 3 * units) if recurs else None,
         }
-        self.y = _Result("y", (batch, steps, outputs) if return_sequences else (batch, outputs), dtype)
-        self._states = [_Result(name, shape, dtype) for name, shape in states.items() if shape and need_states]
+        given = {
+            "y": (batch, steps, outputs) if return_sequences else (batch, outputs),
+            **(states if need_states else {}),
+        }
+        self._results = [_Result.of(name, shape, dtype) for name, shape in given.items() if shape]
+        self.y_shape = given["y"]
         self.d_states = {f"d_{name}": shape for name, shape in states.items()}
-        self.d_x = _Result("d_x", self.x_shape, dtype)
         shapes_of_d = {
+            "d_x": (batch, steps, inputs),
             "d_kernel": (inputs, columns),
             "d_recurrent": (outputs, columns),
             "d_bias": weights.bias_shape,
-            **{f"d_{name}0": shape for name, shape in states.items()},
+            **{f"d_{name}0": shape if need_states or f"{name}0" in arrays else None for name, shape in states.items()},
             "d_peepholes": None if peepholes is None else (3, units),
             "d_gate_recurrence": (3 * units, 3 * units) if recurs else None,
             "d_projection": (units, outputs) if weights.projection else None,
             "d_normalization": None if normalization is None else (10, units),
         }
-        self.d = [_Result(name, shape, dtype) for name, shape in shapes_of_d.items() if shape]
+        self.d = [_Result.of(name, shape, dtype) if shape else None for name, shape in shapes_of_d.items()]
+        self.d_without_x = [None, *self.d[1:]]
         # What all calls have in common, as far as x, mask and d_y are contiguous.
         strides = (steps * outputs if return_sequences else outputs, outputs)
         struct = new(_FORWARD)
@@ -179,9 +195,7 @@ class Forward:
             _point(shared, "x", x)
         shared.packed = packed.buffer
         kept = x, packed, _point_all(struct, arrays) if arrays else None
-        result: list[Any] = [self.y.put_into(struct)]
-        for state in self._states:
-            result.append(state.put_into(struct))
+        result = _put(struct, self._results, self.weights.dtype)
         result.append(Saved(self, struct, kept) if self._training else None)
         return run(FORWARD, self._function, self.layer.struct, struct, self.layer.forward_workspace, kept, result)  # type: ignore[no-any-return]
 
@@ -203,7 +217,7 @@ class Saved:
 
 def backward(cell: int, saved: Saved, d_y: Array | None, need_d_x: bool, **d_states: Array | None) -> Gradients:
     """All gradients, given those of the outputs and of the final states: d_h and, of an LSTM, d_c and d_g."""
-    function = f"{CELLS[cell]}_backward"
+    function = _BACKWARD_NAMES[cell]
     if type(saved) is not Saved or saved.forward.weights.cell != cell:
         raise TypeError(f"{function}: expected what {CELLS[cell]}_forward of this backend saved")
     if saved.buffer is None:
@@ -212,11 +226,11 @@ def backward(cell: int, saved: Saved, d_y: Array | None, need_d_x: bool, **d_sta
             "been run for"
         )
     forward = saved.forward
-    dtype, y_shape = forward.weights.dtype, forward.y.shape
+    dtype = forward.weights.dtype
     struct = new(_BACKWARD, forward.backward_struct)
     struct.shared = saved.struct.shared
     if d_y is not None:
-        check(function, "d_y", d_y, y_shape, dtype)
+        check(function, "d_y", d_y, forward.y_shape, dtype)
         flags = d_y.flags
         if flags.c_contiguous and flags.aligned:
             struct.d_y = from_buffer(d_y)
@@ -232,9 +246,7 @@ def backward(cell: int, saved: Saved, d_y: Array | None, need_d_x: bool, **d_sta
             check(function, name, array, shape, dtype)
             kept.append(contiguous(array))
             setattr(struct, name, from_buffer(kept[-1]))
-    d = Gradients(
-        forward.d_x.put_into(struct) if need_d_x else None, **{each.name: each.put_into(struct) for each in forward.d}
-    )
+    d = Gradients(*_put(struct, forward.d if need_d_x else forward.d_without_x, dtype))
     buffer = struct.saved = saved.buffer
     saved.buffer = None
     return run(  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import numpy as np
 
 from fusedlstm.backends import reference_gru, reference_lstm, reference_simple_rnn
 from fusedlstm.backends.arguments import Array
-from fusedlstm.backends.c_calls import CStream, collecting, run_together
+from fusedlstm.backends.c_calls import CStream, collect, run_together
 from fusedlstm.backends.c_layer import CELLS, GRU, LSTM, SIMPLE_RNN, Packing
 from fusedlstm.backends.c_prepared import ARRAYS, Forward, backward
 from fusedlstm.backends.recurrent_arguments import like
@@ -36,10 +36,9 @@ def recurrent_together(
     calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]],
 ) -> list[Any]:
     """See `reference.recurrent_together`."""
-    with collecting() as collected:
-        results = [function(*args, **options) for function, args, options in calls]
+    results, collected = collect(lambda: [function(*args, **options) for function, args, options in calls])
     run_together(collected)
-    return results
+    return results  # type: ignore[no-any-return]
 
 
 def recurrent_stream(name: str, label: str, packed: Any, x: Array, states: dict[str, Array], **options: Any) -> Stream:

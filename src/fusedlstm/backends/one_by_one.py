@@ -35,7 +35,8 @@ def one_by_one(functions: Mapping[str, Any]) -> tuple[Callable[..., Any], ...]:
             By their arguments' names, those that each call has of its own: initial states, mask, masks of dropout and
             zoneout.
         need_states : bool
-            Without, the final states may be missing among the results.
+            Without, the final states may be missing among the results, and what backward returns for initial states
+            that are not given.
         **options
             The others, as the forward function takes them.
 

@@ -119,7 +119,7 @@ class Packed(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What a backward call returns; None for what the layer does not have."""
+    """What a backward call returns; None for what the layer does not have, or nobody asked for."""
 
     d_x: Array | None
     d_kernel: Array

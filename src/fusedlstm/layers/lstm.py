@@ -75,9 +75,6 @@ class LSTM(Recurrent):
     kernels = "lstm"
     gates = 4
     activation_names = ("activation", "recurrent_activation")
-    kernel_settings = (
-        "coupled_gates", "removed", "cell_clip", "layer_norm", "layer_norm_epsilon", "zoneout_h", "zoneout_c",
-    )  # fmt: skip
     peephole_kernel: Variable | None = None
     gate_recurrence_kernel: Variable | None = None
     projection_kernel: Variable | None = None
@@ -199,6 +196,12 @@ class LSTM(Recurrent):
         super().build(input_shape)
         if self.bias is not None and self.unit_forget_bias:
             self.bias.update()[self.units : 2 * self.units] = 1
+
+    def kernel_settings(self) -> tuple[Any, ...]:
+        return (
+            self.recurrent_activation, self.coupled_gates, self.removed, self.cell_clip, self.layer_norm,
+            self.layer_norm_epsilon, self.zoneout_h, self.zoneout_c,
+        )  # fmt: skip
 
     def kernel_options(self, training: bool) -> dict[str, Any]:
         options: dict[str, Any] = {}

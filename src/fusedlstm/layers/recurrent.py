@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -22,11 +21,6 @@ from fusedlstm.variables import Variable
 #: The weights that the pack kernels take, the others being the forward kernels'.
 PACKED = ("kernel", "recurrent", "bias", "gate_recurrence", "projection")
 
-#: What else than its arguments a call depends on; a subclass adds its `kernel_settings`.
-_SETTINGS = (
-    "return_sequences", "return_state", "stateful", "keep_after", "zero_output_for_mask", "dropout",
-    "recurrent_dropout",
-)  # fmt: skip
 #: How many kinds of calls are kept: with sequences of many lengths there is no end to them.
 _MOST_KINDS = 256
 
@@ -92,17 +86,10 @@ class Recurrent(Layer):
     kernels: ClassVar[str]
     gates: ClassVar[int]
     activation_names: ClassVar[tuple[str, ...]] = ("activation",)
-    #: The attributes that `kernel_options` depends on.
-    kernel_settings: ClassVar[tuple[str, ...]] = ()
     #: What `build` makes.
     kernel: Variable
     recurrent_kernel: Variable
     bias: Variable | None = None
-    _settings: ClassVar[attrgetter[Any]]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls._settings = attrgetter(*_SETTINGS, *cls.activation_names, *cls.kernel_settings)
 
     def __init__(
         self,
@@ -267,6 +254,17 @@ class Recurrent(Layer):
         """Keyword arguments of the pack kernel besides the weights."""
         return {}
 
+    def _settings(self) -> tuple[Any, ...]:
+        """What the way a call is made depends on, besides what comes with it, and `kernel_settings`."""
+        return (
+            self.activation, self.return_sequences, self.return_state, self.stateful, self.keep_after,
+            self.zero_output_for_mask, self.dropout, self.recurrent_dropout,
+        )  # fmt: skip
+
+    def kernel_settings(self) -> tuple[Any, ...]:
+        """What a subclass's activations and `kernel_options` depend on."""
+        return ()
+
     def kernel_options(self, training: bool) -> dict[str, Any]:
         """Keyword arguments of the forward kernel that are this layer's own."""
         return {}
@@ -415,7 +413,7 @@ class Recurrent(Layer):
         keep = training if need_backward is None else need_backward
         kind, x, packed, arrays = self._ahead(inputs, training, mask, initial_state, keep)
         if kind.ends is None:
-            results = kind.forward(x, packed, **arrays)
+            results = kind.forward(x, packed, **arrays) if arrays else kind.forward(x, packed)
         else:
             results = run(kind.steps(x, packed, arrays))
         return self._after(kind, results, keep, initial_state is not None, need_d_inputs)
@@ -457,7 +455,7 @@ class Recurrent(Layer):
         kinds = self._kinds
         if kinds is None:
             kinds = self._kinds = {}
-        key = (backend, backend.generation, x.shape, training, keep, *arrays, self._settings(self))
+        key = (backend, backend.generation, x.shape, training, keep, *arrays, self._settings(), self.kernel_settings())
         kind = kinds.get(key)
         options: dict[str, Any] = {}
         if kind is None:
