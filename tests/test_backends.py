@@ -507,6 +507,27 @@ def test_matmul(backend, dtype, rng, sizes, layout):
     assert_close(backend.matmul(a, b, bias, out=out, accumulate=True), before + exact + bias, dtype, inner)
 
 
+def test_matmul_takes_arrays_of_any_memory(backend, dtype, rng):
+    """Off their alignment, which neither shape nor strides tell, and fields of records, whose strides are not whole."""
+    a, b, bias = (rng.normal(size=shape).astype(dtype) for shape in ((3, 4), (4, 2), (2,)))
+    expected = backend.matmul(a, b, bias)
+    for array in (a, b, bias):
+        array.flags.writeable = False
+    moved = []
+    for array in (a, b, bias):
+        place = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+        place[...] = array
+        moved.append(place)
+    records = np.zeros(a.shape, [("byte", "i1"), ("number", dtype)])
+    records["number"] = a
+    for _ in range(2):
+        np.testing.assert_array_equal(backend.matmul(*moved), expected)
+        np.testing.assert_array_equal(backend.matmul(records["number"], b, bias), expected)
+        np.testing.assert_array_equal(backend.matmul(a, b, bias), expected)
+    with pytest.raises(ValueError, match=r"matmul: expected bias \(2,\)"):
+        backend.matmul(a, b, bias[:1])
+
+
 def test_matmul_overflows_in_silence(backend):
     a, b = np.array([[np.inf, 1e38]], np.float32), np.array([[1], [3e38]], np.float32)
     assert np.isnan(backend.matmul(a, b, np.array([-np.inf], np.float32)))

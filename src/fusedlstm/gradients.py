@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -69,12 +68,11 @@ class RowGradient(NDArrayOperatorsMixin):
         return f"<RowGradient of {len(self.rows)} rows, shape={self.shape} dtype={self.dtype}>"
 
 
-@contextmanager
-def row_gradients() -> Iterator[None]:
-    """Inside, layers may leave a `RowGradient` among their gradients."""
+def with_row_gradients(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function inside which layers may leave a `RowGradient` among their gradients."""
     token = _wanted.set(True)
     try:
-        yield
+        return function(*arguments)
     finally:
         _wanted.reset(token)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fusedlstm import optimizers
 from fusedlstm.batches import Batch
-from fusedlstm.gradients import row_gradients
+from fusedlstm.gradients import with_row_gradients
 from fusedlstm.layers.base import Array
 from fusedlstm.objective import Objective
 from fusedlstm.online import Online, online_update, step_losses
@@ -88,8 +88,7 @@ class StepTrainer(Runner):
     def _learn(
         self, batch: Batch, objective: Objective, optimizer: optimizers.Optimizer, variables: list[Variable]
     ) -> None:
-        with row_gradients():
-            self._gradients(batch, objective, True)
+        with_row_gradients(self._gradients, batch, objective, True)
         optimizer.apply(self.gradients, variables, scaled=False)
 
     def _gradients(self, batch: Batch, objective: Objective, training: bool) -> None:

@@ -19,7 +19,6 @@ from fusedlstm.backends.arguments import (
     check_out,
     contiguous,
     contiguous_out,
-    optional,
     require_in_place,
     whole_strides,
 )
@@ -136,6 +135,7 @@ def set_isa(isa: str | None) -> None:
         raise ValueError(f"set_isa: expected one of {available_isas()}, got {isa!r}")
     generation += 1
     c_layer.forget_layers()
+    _products.clear()
 
 
 def get_num_threads() -> int:
@@ -163,48 +163,69 @@ if (_wanted := os.environ.get("FUSEDLSTM_ISA")) and _wanted != get_isa():
 # Around the layer.
 
 
+class _Product:
+    """A product of matrices of certain shapes and strides: what is checked and laid out once."""
+
+    __slots__ = ("dtype", "pointer_a", "pointer_b", "shape", "struct", "workspace")
+
+    def __init__(self, a: Array, b: Array, bias: Array | None) -> None:
+        code = dtype_of("matmul", "a", a)
+        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+            raise ValueError(f"matmul: expected a (rows, inner) and b (inner, columns), got {a.shape} and {b.shape}")
+        (rows, inner), columns = a.shape, b.shape[1]
+        check("matmul", "b", b, (inner, columns), a.dtype)
+        if bias is not None:
+            check("matmul", "bias", bias, (columns,), a.dtype)
+        self.pointer_a, self.pointer_b = (from_buffer if array.flags.c_contiguous else pointer for array in (a, b))
+        strides = [stride // a.itemsize for stride in (*a.strides, *b.strides)]
+        sizes = (rows, inner, columns, code, False, 0)
+        self.struct = new(_MATMUL, (*sizes, NULL, NULL, NULL, NULL, *strides, columns))
+        self.workspace = lib.fusedlstm_matmul_workspace_size(self.struct)
+        self.shape, self.dtype = (rows, columns), a.dtype
+
+
+_products: dict[Any, _Product] = {}  # by the operands' forms: most products are like an earlier one
+_PRODUCTS_KEPT = 1024
+
+
 def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
     """See `reference.matmul`."""
-    code = dtype_of("matmul", "a", a)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"matmul: expected a (rows, inner) and b (inner, columns), got {a.shape} and {b.shape}")
-    (rows, inner), columns = a.shape, b.shape[1]
-    check("matmul", "b", b, (inner, columns), a.dtype)
-    bias = optional("matmul", "bias", bias, (columns,), a.dtype)
+    form = (
+        a.dtype,
+        a.shape,
+        a.strides,
+        b.dtype,
+        b.shape,
+        b.strides,
+        None if bias is None else (bias.dtype, bias.shape),
+    )
+    product = _products.get(form)
+    if product is None:
+        product = _Product(a, b, bias)
+        if not (whole_strides(a) and whole_strides(b)):
+            return matmul(a.copy(order="C"), b.copy(order="C"), bias, out, accumulate)
+        if len(_products) >= _PRODUCTS_KEPT:
+            _products.clear()
+        _products[form] = product
     if out is None:
         if accumulate:
             raise ValueError("matmul: expected out with accumulate=True, got None")
-        out = empty((rows, columns), a.dtype)
+        result = out = empty(product.shape, product.dtype)
     else:
-        check_out("matmul", out, (rows, columns), a.dtype)
-    a = a if whole_strides(a) else a.copy(order="C")
-    b = b if whole_strides(b) else b.copy(order="C")
-    (a_row, a_column), (b_row, b_column), size = a.strides, b.strides, a.itemsize
-    result = contiguous(out)
-    args = new(
-        _MATMUL,
-        (
-            rows,
-            inner,
-            columns,
-            code,
-            accumulate,
-            0,
-            pointer(a),
-            pointer(b),
-            pointer(bias),
-            from_buffer(result),
-            a_row // size,
-            a_column // size,
-            b_row // size,
-            b_column // size,
-            columns,
-        ),
-    )
-    args.workspace = here.own.workspace(lib.fusedlstm_matmul_workspace_size(args))
+        check_out("matmul", out, product.shape, product.dtype)
+        result = contiguous(out)
+    args = new(_MATMUL, product.struct[0])
+    args.a, args.b, args.out = product.pointer_a(a), product.pointer_b(b), from_buffer(result)
+    if bias is not None:
+        bias = contiguous(bias)
+        args.bias = from_buffer(bias)
+    args.accumulate = accumulate
+    args.workspace = here.own.workspace(product.workspace)
     slot = error_slot()
     status = lib.fusedlstm_matmul(args, slot)
     if status:
+        if not (a.flags.aligned and b.flags.aligned):
+            return matmul(a.copy(order="C"), b.copy(order="C"), bias, out, accumulate)
         refuse("matmul", status, slot)
     if result is not out:
         out[...] = result

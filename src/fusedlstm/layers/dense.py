@@ -109,7 +109,7 @@ class Dense(Layer):
         x = self.check_inputs(inputs)
         keep = training if need_backward is None else need_backward
         backend, activation, kernel = backends.current(), self.activation, self.kernel.value
-        if keep:
+        if keep and activation.kernel is None:
             activation.require_derivative(f"{self.label}: activation")
         rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         z = backend.matmul(rows, kernel, None if self.bias is None else self.bias.value)

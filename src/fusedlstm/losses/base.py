@@ -75,7 +75,7 @@ class Loss(ABC):
             If the shapes do not fit.
         """
         if y_true.shape == y_pred.shape and not (weighted and y_pred.ndim == 1):
-            return y_true.astype(y_pred.dtype, copy=False), y_pred
+            return y_true if y_true.dtype == y_pred.dtype else y_true.astype(y_pred.dtype), y_pred
         original = y_true.shape, y_pred.shape
         if weighted and y_pred.ndim == 1:
             y_pred = y_pred[:, None]
@@ -171,7 +171,7 @@ class Loss(ABC):
             d_pred = np.where(self._over_outputs(valid, d_pred.ndim), d_pred, d_pred.dtype.type(0))
         if self.dtype is not None:
             d_pred = d_pred.astype(placement.as_array(y_pred).dtype, copy=False)
-        shape = np.shape(y_pred)
+        shape = y_pred.shape if type(y_pred) is np.ndarray else np.shape(y_pred)
         return loss, d_pred if d_pred.shape == shape else d_pred.reshape(shape)
 
     _axis = -1  # of y_pred: that over which a value is taken
@@ -184,6 +184,14 @@ class Loss(ABC):
 
     def _arrays(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
         true, pred = placement.as_array(y_true), placement.as_array(y_pred)
+        if (
+            self.dtype is None
+            and pred.dtype == true.dtype
+            and pred.dtype.char in "fd"
+            and self._axis == -1
+            and pred.ndim
+        ):
+            return true, pred  # nearly always
         if pred.dtype.kind not in "fiub" or true.dtype.kind not in "fiub":
             name, wrong = ("y_true", true) if pred.dtype.kind in "fiub" else ("y_pred", pred)
             raise TypeError(f"{type(self).__name__}: expected {name} to be numbers, got dtype {wrong.dtype}")
@@ -281,8 +289,9 @@ class ElementwiseLoss(Loss):
         def backward(d_values: Any) -> Array:
             return derivative() * at(d_values * share, axis)
 
-        single = axis == -1 and losses.shape[-1] == 1  # nothing to add up, as in most regressions
-        return (losses[..., 0] if single else np.add.reduce(losses, axis=axis)) * share, backward
+        if axis == -1 and losses.shape[-1] == 1:  # nothing to add up, as in most regressions
+            return losses[..., 0], backward
+        return np.add.reduce(losses, axis=axis) * share, backward
 
 
 class PlainLoss(ElementwiseLoss):
