@@ -66,6 +66,10 @@ def check_x(spec: Spec, x: Any) -> list[Array]:
     if isinstance(x, dict) and len(spec.inputs) == 1 and spec.inputs[0].name not in x:
         raise TypeError(f"{spec.owner}: expected x to be one array, got a dict")
     several = len(spec.inputs) > 1
+    if type(x) is np.ndarray and not several and x.dtype == spec.inputs[0].dtype:
+        shape = spec.inputs[0].shape
+        if shape is not None and x.ndim == len(shape) and x.shape[1:] == shape[1:]:
+            return [x]  # as it should be
     arrays: list[Array] = []
     for place, value in zip(spec.inputs, _listed(spec, "x", x, spec.inputs), strict=True):
         argument = f"x[{place.name!r}]" if several else "x"

@@ -177,15 +177,15 @@ class Graph:
         sums: dict[Layer, list[Array]] = {}
         for call, backward, plain in reversed(tape):
             layer, ins, outs = call.layer, call.inputs, call.outputs
-            d_values = gradients[outs[0]] if plain or len(outs) == 1 else [gradients[k] for k in outs]
-            nothing = d_values is None or (not plain and len(outs) > 1 and all(d is None for d in d_values))
+            one = plain or len(outs) == 1
+            d_values = gradients[outs[0]] if one else [gradients[k] for k in outs]
+            nothing = d_values is None or (not one and all(d is None for d in d_values))
             if nothing and layer.activity_regularizer is None:
                 continue
             d_inputs = backward(d_values)
-            if layer in sums:
-                sums[layer] = [a + b for a, b in zip(sums[layer], layer.gradients, strict=True)]
-            else:
-                sums[layer] = layer.gradients
+            known = sums.get(layer)
+            found = layer.gradients
+            sums[layer] = found if known is None else [a + b for a, b in zip(known, found, strict=True)]
             if plain:
                 add(ins[0], d_inputs)
                 continue
@@ -199,8 +199,9 @@ class Graph:
                 for k, d_input in zip(ins, d_inputs, strict=True):
                     add(k, d_input)
         for layer in self.layers:
-            if layer in sums:  # a layer that holds this one may have left its own part there
-                layer.gradients = sums[layer]
+            found = sums.get(layer)
+            if found is not None:  # a layer that holds this one may have left its own part there
+                layer.gradients = found
             else:  # the loss does not depend on it
                 layer.gradients = [np.zeros_like(variable.value) for variable in layer.trainable_weights]
         return [gradients[k] for k in self.inputs]

@@ -17,6 +17,7 @@ from fusedlstm.objective import Objective, Penalties
 from fusedlstm.utils.progress import ProgressBar
 
 BATCH_SIZE = 32
+_NO_PENALTIES = Penalties([], [])
 Watcher = Callable[[list[Array], list[Any]], None]
 
 
@@ -29,7 +30,7 @@ class Runner(Layer):
         self.loss: Any = None
         self._objective: Objective | None = None
         self.compile_arguments: dict[str, Any] | None = None
-        self._penalties = Penalties([], [])
+        self._penalties = _NO_PENALTIES
 
     _watchers: tuple[Watcher, ...] = ()  # only while `fit` runs
 
@@ -154,7 +155,7 @@ class Runner(Layer):
 
     def _find_penalties(self, weighed: bool) -> None:
         weighed = weighed or Layer.penalized
-        self._penalties = Penalties(self.all_layers(), self.trainable_weights) if weighed else Penalties([], [])
+        self._penalties = Penalties(self.all_layers(), self.trainable_weights) if weighed else _NO_PENALTIES
 
     def _pass(self, x: list[Array], training: bool, need_backward: bool) -> tuple[list[Any], list[Any], Any]:
         """`run`, with the outputs' penalties counted from here."""
@@ -304,7 +305,10 @@ class Runner(Layer):
         limit = self._steps("steps", steps)
         source = self._source(x, None, None, batch_size)
         if isinstance(source, Arrays):
-            self._ready(source.sample())
+            if self.built:
+                self._find_penalties(False)
+            else:
+                self._ready(source.sample())
             unseen = not (verbose or callbacks or limit)
             if not source.rows or (unseen and source.rows <= source.batch_size):
                 return self.pack(self._predicted(source.data.x))

@@ -61,6 +61,7 @@ class Structured(Trainer):
         super().__init__(name=name, trainable=trainable, **kwargs)
         self._traced: Traced | None = None
         self._overlap: bool | None = None
+        self._spec: tuple[str, Spec] | None = None  # for a name, which may be set
         self._inputs: list[SymbolicTensor] = []
         self._outputs: list[SymbolicTensor] = []
         self._input_keys: list[str] | None = None
@@ -83,7 +84,7 @@ class Structured(Trainer):
         results, self._output_keys = _flat(self.label, "outputs", outputs)
         traced = Traced(self.label, tensors, results)
         self._inputs, self._outputs = tensors, results
-        self._traced, self._overlap = traced, None
+        self._traced, self._overlap, self._spec = traced, None, None
         self.input_names = _names(tensors, self._input_keys)
         self.output_names = _names(results, self._output_keys)
         self._input_dtypes = [self._dtype_of_input(k) for k in range(len(tensors))]
@@ -278,6 +279,12 @@ class Structured(Trainer):
     def spec(self) -> Spec:
         if not self.built:
             return Spec(self.label, [Place("input", None, None)], [Place("output", None, self.dtype)])
+        known = self._spec
+        if known is None or known[0] != self.name:
+            known = self._spec = self.name, self._find_spec()
+        return known[1]
+
+    def _find_spec(self) -> Spec:
         inputs = [Place(name, self._expected(k), self._input_dtypes[k]) for k, name in enumerate(self.input_names)]
         floats = [t.dtype if t.dtype.kind == "f" else np.dtype("float32") for t in self._outputs]
         outputs = [Place(*parts) for parts in zip(self.output_names, [None] * len(floats), floats, strict=True)]

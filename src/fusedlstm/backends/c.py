@@ -8,6 +8,7 @@ by the library (csrc/api.c), whose refusals become exceptions.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -190,15 +191,8 @@ _PRODUCTS_KEPT = 1024
 
 def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
     """See `reference.matmul`."""
-    form = (
-        a.dtype,
-        a.shape,
-        a.strides,
-        b.dtype,
-        b.shape,
-        b.strides,
-        None if bias is None else (bias.dtype, bias.shape),
-    )
+    added = None if bias is None else (bias.dtype, bias.shape)
+    form = (a.dtype, a.shape, a.strides, b.dtype, b.shape, b.strides, added)
     product = _products.get(form)
     if product is None:
         product = _Product(a, b, bias)

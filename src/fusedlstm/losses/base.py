@@ -184,13 +184,7 @@ class Loss(ABC):
 
     def _arrays(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
         true, pred = placement.as_array(y_true), placement.as_array(y_pred)
-        if (
-            self.dtype is None
-            and pred.dtype == true.dtype
-            and pred.dtype.char in "fd"
-            and self._axis == -1
-            and pred.ndim
-        ):
+        if pred.dtype == true.dtype and pred.dtype.char in "fd" and self._axis == -1 and pred.ndim and not self.dtype:
             return true, pred  # nearly always
         if pred.dtype.kind not in "fiub" or true.dtype.kind not in "fiub":
             name, wrong = ("y_true", true) if pred.dtype.kind in "fiub" else ("y_pred", pred)
