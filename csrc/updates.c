@@ -104,8 +104,10 @@ int fusedlstm_update_together(int count, const struct fusedlstm_update *const *u
         REQUIRE_OK(status);
         elements += (double)updates[k]->n;
     }
+    if (count == 0) return FUSEDLSTM_OK;
     struct updates all = {.count = count, .update = updates};
-    team_run(threads_worth(0, 20 * elements, FLOPS_PER_THREAD), run_updates, &all);
+    const double of_element = 20; /* flops that take as long as reading and writing it and its states */
+    team_run(threads_for(0, of_element * elements, updates[0]->dtype), run_updates, &all);
     return FUSEDLSTM_OK;
 }
 

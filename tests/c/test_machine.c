@@ -30,7 +30,8 @@ static void check_choices(void) {
         CHECK(split.units && split.threads <= 4, "%d cores: %d threads for the 4 blocks of one row", most,
               split.threads);
         split = best_split(&FAST, &many, most);
-        CHECK(!split.units && split.threads >= most - most / 8, "%d cores: %d threads for 960 rows", most, split.threads);
+        CHECK(!split.units && split.threads >= most - most / 8, "%d cores: %d threads for 960 rows", most,
+              split.threads);
         split = best_split(&FAST, &wide, most);
         CHECK(split.units && 2 * split.threads > most, "%d cores: %d threads for 2048 units of one row", most,
               split.threads);
