@@ -150,12 +150,9 @@ class Forward:
             "c": (batch, units) if cell == LSTM else None,
             "g": (batch, 3 * units) if recurs else None,
         }
-        given = {
-            "y": (batch, steps, outputs) if return_sequences else (batch, outputs),
-            **(states if need_states else {}),
-        }
-        self._results = [_Result.of(name, shape, dtype) for name, shape in given.items() if shape]
-        self.y_shape = given["y"]
+        self.y_shape: tuple[int, ...] = (batch, steps, outputs) if return_sequences else (batch, outputs)
+        returned = {"y": self.y_shape, **(states if need_states else {})}
+        self._results = [_Result.of(name, shape, dtype) for name, shape in returned.items() if shape]
         self.d_states = {f"d_{name}": shape for name, shape in states.items()}
         shapes_of_d = {
             "d_x": (batch, steps, inputs),
@@ -240,10 +237,10 @@ def backward(cell: int, saved: Saved, d_y: Array | None, need_d_x: bool, **d_sta
     kept = [saved.kept, d_y]
     for name, array in d_states.items():
         if array is not None:
-            shape = forward.d_states[name]
-            if shape is None:
+            of_state = forward.d_states[name]
+            if of_state is None:
                 raise ValueError(f"{function}: expected {name} only with weights packed with gate_recurrence")
-            check(function, name, array, shape, dtype)
+            check(function, name, array, of_state, dtype)
             kept.append(contiguous(array))
             setattr(struct, name, from_buffer(kept[-1]))
     d = Gradients(*_put(struct, forward.d if need_d_x else forward.d_without_x, dtype))

@@ -227,7 +227,8 @@ class Bidirectional(Layer):
         given = self._initial_states(initial_state)
         directions = (self.forward_layer, self.backward_layer)
         # Both at once where the kernels can: a core for each direction.
-        fused = all(getattr(type(layer), "forward", None) is Recurrent.forward for layer in directions)
+        ours = Recurrent.forward
+        fused = type(self.forward_layer).forward is ours and type(self.backward_layer).forward is ours
         options = {"need_backward": need_backward, "need_d_inputs": need_d_inputs}
         if fused:
             (outputs, back), (outputs_back, back_back) = run_together(

@@ -51,7 +51,8 @@ def run_together(several: Sequence[Steps]) -> list[Any]:
 
 
 def _run(calls: list[KernelCall]) -> list[Any]:
-    if len(calls) == 1 or len({call.backend for call in calls}) > 1:
+    backend = calls[0].backend
+    if len(calls) == 1 or any(call.backend is not backend for call in calls):
         return [call.made() for call in calls]
-    together: list[Any] = calls[0].backend.recurrent_together([call[1:] for call in calls])
+    together: list[Any] = backend.recurrent_together([call[1:] for call in calls])
     return together

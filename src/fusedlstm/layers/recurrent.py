@@ -14,7 +14,7 @@ from fusedlstm.backends import placement
 from fusedlstm.layers import segments
 from fusedlstm.layers.base import Array, Backward, Layer, Shape, real_array, show_shape
 from fusedlstm.layers.checks import level_of_caller
-from fusedlstm.layers.kernel_calls import Steps, run
+from fusedlstm.layers.kernel_calls import KernelCall, Steps, run
 from fusedlstm.layers.recurrent_calls import INITIAL, Back, Kind
 from fusedlstm.variables import Variable
 
@@ -299,12 +299,25 @@ class Recurrent(Layer):
             raise self._wrong_states(type(initial_state).__name__)
         if len(initial_state) != len(self.state_sizes):
             raise self._wrong_states(f"{len(initial_state)} arrays")
+        if self._are_states(initial_state, batch):
+            return list(initial_state)
         arrays = [
             real_array(self.label, f"initial_state {name}", state)
             for name, state in zip(self.state_sizes, initial_state, strict=True)
         ]
         self._check_state_shapes([array.shape for array in arrays], batch)
         return [placement.contiguous(array, self.dtype) for array in arrays]
+
+    def _are_states(self, given: Sequence[Any], batch: int) -> bool:
+        """Whether they are arrays as the kernels take them."""
+        if placement.array_type is not np.ndarray:
+            return False
+        for size, state in zip(self.state_sizes.values(), given, strict=True):
+            if type(state) is not np.ndarray or state.dtype != self.dtype or state.shape != (batch, size):
+                return False
+            if not state.flags.c_contiguous:
+                return False
+        return True
 
     def _wrong_states(self, got: str) -> ValueError:
         names = ", ".join(self.state_sizes)
@@ -415,7 +428,7 @@ class Recurrent(Layer):
         if kind.ends is None:
             results = kind.forward(x, packed, **arrays) if arrays else kind.forward(x, packed)
         else:
-            results = run(kind.steps(x, packed, arrays))
+            results = run(kind.in_segments(x, packed, arrays))
         return self._after(kind, results, keep, initial_state is not None, need_d_inputs)
 
     def forward_steps(
@@ -430,7 +443,10 @@ class Recurrent(Layer):
         """`forward` around its call of the kernels, for `run_together`: returns, as generators do, what it returns."""
         keep = training if need_backward is None else need_backward
         kind, x, packed, arrays = self._ahead(inputs, training, mask, initial_state, keep)
-        results = yield from kind.steps(x, packed, arrays)
+        if kind.ends is None:
+            results = yield KernelCall(kind.backend, kind.forward, (x, packed), arrays)
+        else:
+            results = yield from kind.in_segments(x, packed, arrays)
         return self._after(kind, results, keep, initial_state is not None, need_d_inputs)
 
     def _ahead(
@@ -448,7 +464,8 @@ class Recurrent(Layer):
             mask = mask if mask is None else mask[:, ::-1]
         arrays: dict[str, Any] = {}
         if states:
-            arrays.update(zip((INITIAL[name] for name in self.state_sizes), map(placement.place, states), strict=True))
+            for name, state in zip(self.state_sizes, states, strict=True):
+                arrays[INITIAL[name]] = placement.place(state)
         if mask is not None:
             arrays["mask"] = mask
         backend = backends.current()

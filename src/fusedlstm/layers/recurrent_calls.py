@@ -27,10 +27,9 @@ class Kind(NamedTuple):
     ends: list[int] | None  # of a call in segments: where they begin, and the end
     numbers: int  # saved for each step of each row, about
 
-    def steps(self, x: Array, packed: Any, arrays: dict[str, Array]) -> Steps:
-        """Returns, as generators do, the results of a forward call."""
-        if self.ends is None:
-            return (yield KernelCall(self.backend, self.forward, (x, packed), arrays))
+    def in_segments(self, x: Array, packed: Any, arrays: dict[str, Array]) -> Steps:
+        """Returns, as generators do, the results of a forward call in segments."""
+        assert self.ends is not None
         call = KernelCall(self.backend, self.forward, (x, packed), {"mask": None, **self.options, **arrays})
         return (yield from segments.forward(call, self.ends, self.numbers))
 
