@@ -181,8 +181,10 @@ class Passes:
         if self._whole or self.steps is None:
             if not done:
                 self._start()
-            while self._going is not None and (batch := self._next()) is not None:
-                yield batch
+            for following in self._going or ():
+                self._taken += 1
+                yield following
+            self._going = None
             return
         for _ in range(done, self.steps):
             batch = None if self._going is None else self._next()

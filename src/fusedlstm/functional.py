@@ -86,8 +86,9 @@ class Model(Structured):
             self.gradients = []
             return
         assert self._traced is not None
-        layers = self.layers
+        layers = self._traced.layers
         if self.call is not None:
+            layers = self.layers
             for layer in layers:
                 if layer not in self._traced.layers:  # an attribute that call does not use
                     layer.gradients = [np.zeros_like(variable.value) for variable in layer.trainable_weights]

@@ -8,6 +8,7 @@ by the library (csrc/api.c), whose refusals become exceptions.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,13 @@ if (_wanted := os.environ.get("FUSEDLSTM_ISA")) and _wanted != get_isa():
 # Around the layer.
 
 
+def _pointer_of(array: Array) -> Callable[[Array], Any]:
+    """What takes the pointer to the first element of arrays of the same shape and strides."""
+    if array.flags.c_contiguous:
+        return from_buffer  # type: ignore[no-any-return]
+    return (lambda array: from_buffer(array.T)) if array.flags.f_contiguous else pointer
+
+
 class _Product:
     """A product of matrices of certain shapes and strides: what is checked and laid out once."""
 
@@ -177,7 +185,7 @@ class _Product:
         check("matmul", "b", b, (inner, columns), a.dtype)
         if bias is not None:
             check("matmul", "bias", bias, (columns,), a.dtype)
-        self.pointer_a, self.pointer_b = (from_buffer if array.flags.c_contiguous else pointer for array in (a, b))
+        self.pointer_a, self.pointer_b = _pointer_of(a), _pointer_of(b)
         strides = [stride // a.itemsize for stride in (*a.strides, *b.strides)]
         sizes = (rows, inner, columns, code, False, 0)
         self.struct = new(_MATMUL, (*sizes, NULL, NULL, NULL, NULL, *strides, columns))

@@ -66,15 +66,13 @@ class _Updates:
         rows: Mapping[int, Array],
         options: Mapping[str, float],
     ) -> None:
-        while self._by_row:
-            self._by_row.pop().by_row = False
-        kept, count = [], 0  # what is copied lives until the library has read it
-        for k, ((struct, shape, dtype), g) in enumerate(zip(self._variables, gradients, strict=True)):
+        kept: list[Array] = []  # what is copied lives until the library has read it
+        variables = self._variables if not (rows or self._by_row) else self._with_rows(rows, kept)
+        count = 0
+        for (struct, shape, dtype), g in zip(variables, gradients, strict=True):
             if g is None:
                 continue
-            if rows and k in rows:
-                kept.append(self._set_rows(struct, shape, dtype, g, rows[k]))
-            elif g.shape != shape or g.dtype != dtype:
+            if g.shape != shape or g.dtype != dtype:
                 check(self._function, "g", g, shape, dtype)
             if not g.flags.carray:
                 g = contiguous(g)
@@ -95,17 +93,22 @@ class _Updates:
             raise IndexError(f"update: expected ascending rows in 0 ... {count - 1}, got {rows[k]}")
         refuse(self._function, status, slot)
 
-    def _set_rows(self, struct: Any, shape: tuple[int, ...], dtype: Any, g: Array, rows: Array) -> Array:
-        """Let the gradient be of these rows in this call; what is returned is to be kept."""
-        check(self._function, "rows", rows, (len(rows),), np.int64)
-        if len(shape) != 2:
-            raise ValueError(f"{self._function}: expected w of 2 axes with rows, got {shape}")
-        check(self._function, "g", g, (len(rows), shape[1]), dtype)
-        rows = contiguous(rows)
-        struct.by_row, struct.width, struct.row_count = True, shape[1], len(rows)
-        struct.rows = ffi.cast("int64_t *", rows.ctypes.data)
-        self._by_row.append(struct)
-        return rows
+    def _with_rows(self, rows: Mapping[int, Array], kept: list[Array]) -> list[tuple[Any, tuple[int, ...], Any]]:
+        """Structs, shapes and dtypes of the gradients where some are of these rows, and no other is any more."""
+        while self._by_row:
+            self._by_row.pop().by_row = False
+        variables = list(self._variables)
+        for k, array in rows.items():
+            struct, shape, dtype = variables[k]
+            check(self._function, "rows", array, (len(array),), np.int64)
+            if len(shape) != 2:
+                raise ValueError(f"{self._function}: expected w of 2 axes with rows, got {shape}")
+            variables[k] = struct, (len(array), shape[1]), dtype
+            kept.append(contiguous(array))
+            struct.by_row, struct.width, struct.row_count = True, shape[1], len(array)
+            struct.rows = ffi.cast("int64_t *", kept[-1].ctypes.data)
+            self._by_row.append(struct)
+        return variables
 
     def _set_numbers(self, common: tuple[list[float], float, list[float]], options: Mapping[str, float]) -> None:
         """Write those into the structs that are not there from the step before."""

@@ -238,7 +238,7 @@ class Optimizer(Settings):
                 f"got {len(gradients)}"
             )
         checked: list[Any] = []
-        array_type = placement.array_type
+        array_type, found = placement.array_type, False
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is not None:
                 value = variable.value
@@ -249,8 +249,9 @@ class Optimizer(Settings):
                     )
                 if type(gradient) is not array_type or gradient.dtype != value.dtype:
                     gradient = self._as_dtype(gradient, value.dtype)
+                found = True
             checked.append(gradient)
-        if variables and all(gradient is None for gradient in checked):
+        if variables and not found:
             raise ValueError(f"{type(self).__name__}: no variable has a gradient")
         return checked
 
