@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def whole_strides(array: Array) -> bool:
     """Whether every element can be addressed by strides counted in elements."""
     flags = array.flags
     dense = flags.c_contiguous or flags.f_contiguous
-    return flags.aligned and (dense or not any(stride % array.itemsize for stride in array.strides))
+    return flags.aligned and (dense or math.gcd(array.itemsize, *array.strides) == array.itemsize)
 
 
 def check_out(function: str, out: Array, shape: tuple[int, ...], dtype: Any) -> None:

@@ -83,9 +83,8 @@ class Back:
 
     def _after(self, found: Any) -> Any:
         layer = self._layer
-        layer.gradients = [
-            getattr(found, f"d_{name}") for name, v in layer.parts.items() if layer.trainable and v.trainable
-        ]
+        if layer.trainable:
+            layer.gradients = [getattr(found, f"d_{name}") for name, v in layer.parts.items() if v.trainable]
         d_x = found.d_x
         if layer.go_backwards and d_x is not None:
             d_x = d_x[:, ::-1]
