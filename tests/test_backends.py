@@ -219,6 +219,15 @@ def test_larger_shapes(backend, dtype, rng, shape):
     Case(rng, dtype, *shape, mask="random", return_sequences=False).compare(backend)
 
 
+@pytest.mark.parametrize("options", CELLS, ids=str)
+def test_several_blocks_of_slots(backend, dtype, rng, options):
+    """Gradients of weights are summed over 256 slots at once; with tiles of rows that are not full, and few inputs."""
+    if options.get("normalization"):
+        options = options | {"epsilon": 0.1}  # as above
+    for inputs, mask in ((1, None), (4, "random"), (37, None)):
+        Case(rng, dtype, 70, 9, inputs, 20, gain=0.5, mask=mask, return_sequences=True, **options).compare(backend)
+
+
 @pytest.mark.parametrize("cell", GATE_COUNT)
 def test_memory_for_inputs_is_for_those_of_the_call(backend, cell):
     """Scratch for a chunk of steps of a fixed size would take more than 100 GB here."""
