@@ -65,6 +65,16 @@ def test_lanes_are_straddled(backend, dtype, rng):
         Case(rng, dtype, 3, 2, 2, size, return_sequences=True).compare(backend)
 
 
+@pytest.mark.parametrize("options", [*CELLS, {"cell": "lstm", "normalization": True, "input_dropout": 4}], ids=str)
+def test_last_units(backend, dtype, rng, options):
+    """Every number of units in the last vector: where they are few, their gates share vectors."""
+    if "normalization" in options:
+        options = {**options, "epsilon": 1.0}  # a row of nearly equal sums multiplies errors by 1 / sqrt(epsilon)
+    for rest, batch in itertools.product(range(1, lanes(backend, dtype)), (1, 8)):
+        for units in (rest, lanes(backend, dtype) + rest):
+            Case(rng, dtype, batch, 3, 3, units, return_sequences=True, **options).compare(backend)
+
+
 @pytest.mark.parametrize(("batch", "steps"), list(itertools.product([0, 1, 2, 5, 7, 13, 20], [0, 1, 2, 9])))
 def test_batch_and_steps(backend, dtype, rng, batch, steps):
     """Batches around the height of a register tile; no rows and no steps give the documented shapes."""
