@@ -140,9 +140,10 @@ static void pause_briefly(void) {
 #endif
 
 enum {
-    SPINS_BEFORE_SLEEP = 4000, /* 50 to 200 us: longer than the gap between two steps of a training loop's layers */
-    SPINS_BEFORE_YIELD = 1000,
+    SPINS_BEFORE_YIELD = 1000, /* 15 to 50 us */
     SPINS_BEFORE_NAP = 1200,
+    SPINS_BEFORE_SLEEP =
+        1500, /* of which a third yields, another 200 us: longer than the gap between two layers' calls */
     SPINS_BEFORE_TAKING = 16 /* about what it takes to see that another member is there */
 };
 
@@ -310,11 +311,11 @@ static THREAD_RESULT work_on(void *worker) {
     leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
     for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
         uint64_t opened = atomic_load(&team.crew.opened);
+        if (spins == SPINS_BEFORE_YIELD) leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
         if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
-            if (spins >= SPINS_BEFORE_NAP) leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
             attend(&team.crew, me, &spins);
-        } else if (spins++ < SPINS_BEFORE_SLEEP) {
-            pause_briefly();
+        } else if (spins < SPINS_BEFORE_SLEEP) {
+            (spins++ < SPINS_BEFORE_YIELD ? pause_briefly : yield)();
         } else {
             sleep_for_phases(w, opened);
             leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
@@ -490,8 +491,9 @@ struct team_costs team_costs(void) {
     double now = seconds(), before = atomic_exchange_explicit(&asked, now, memory_order_relaxed);
     if (handover == 0) handover = ASSUMED_HANDOVER;
     if (wake == 0) wake = ASSUMED_WAKE;
-    /* Where calls follow each other closely, the workers are awake, or this is the time to wake them. */
-    return (struct team_costs){.handover = handover, .wake = now - before < CLOSE ? handover : wake};
+    /* Who is awake need not be woken; and where calls follow each other closely, this is the time to. */
+    if (!atomic_load_explicit(&team.worker[1].asleep, memory_order_relaxed) || now - before < CLOSE) wake = handover;
+    return (struct team_costs){.handover = handover, .wake = wake};
 }
 
 /* ------------------------------------------------------------------------------------------- floating-point state */

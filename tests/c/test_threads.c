@@ -86,7 +86,7 @@ static void check_recurrent(int dtype, int variant) {
     static const struct {
         int64_t batch, inputs, units;
     } SIZES[] = {{1, 5, 3}, {2, 9, 70}, {5, 0, 17}, {24, 33, 40}, {40, 20, 64}, {2, 64, 300}};
-    static const int THREADS[] = {2, 3, 4, 8};
+    static const int THREADS[] = {2, 3, 7, 8};
     for (int k = 0; k < 6; k++) {
         for (int mask = NO_MASK; mask <= RANDOM_MASK; mask++) {
             struct shape shape = lstm_shape(SIZES[k].batch, SIZES[k].inputs, SIZES[k].units, dtype, 1, mask);
