@@ -442,8 +442,9 @@ void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *j
 
 /* ---------------------------------------------------------------------------------------------------- what it costs */
 
-enum { TRIAL_PHASES = 16, TRIALS = 8 };
-static const double ASSUMED_HANDOVER = 2e-7, ASSUMED_WAKE = 2e-5, LONGEST_TRIAL = 5e-4, CLOSE = 2e-4;
+enum { TRIAL_PHASES = 16, TRIALS = 8, LAST_TRIAL = 1024 };
+static const double ASSUMED_HANDOVER = 1e-7, ASSUMED_WAKE = 2e-5, SHORTEST_HANDOVER = 2e-8, LONGEST_TRIAL = 4e-4,
+                    CLOSE = 2e-4;
 
 struct trial {
     const void *thread[2][2]; /* of even and odd phases, of the two shares: who did them, an address that only it has */
@@ -479,14 +480,18 @@ static void try_phases(void *unused, struct crew *crew) {
         together++;
     }
     if (by_two == 1) return;
-    double handover = (by_two - by_one) / TRIAL_PHASES;
-    atomic_store(&team.handover, handover > 2e-8 ? handover : 2e-8);
+    double least = atomic_load(&team.handover), handover = (by_two - by_one) / TRIAL_PHASES;
+    if (handover < SHORTEST_HANDOVER) handover = SHORTEST_HANDOVER;
+    if (least == 0 || handover < least) atomic_store(&team.handover, handover);
 }
 
 struct team_costs team_costs(void) {
     static atomic_int tried;
     static _Atomic double asked;
-    if (atomic_load(&team.handover) == 0 && atomic_fetch_add(&tried, 1) < 4) team_run(2, try_phases, NULL);
+    /* Other programs disturb a trial, or keep the worker from coming: it is repeated at the second, fourth ... call. */
+    int tries = atomic_load_explicit(&tried, memory_order_relaxed);
+    if (tries < LAST_TRIAL && (tries = atomic_fetch_add(&tried, 1) + 1, (tries & (tries - 1)) == 0))
+        team_run(2, try_phases, NULL);
     double handover = atomic_load(&team.handover), wake = atomic_load(&team.wake);
     double now = seconds(), before = atomic_exchange_explicit(&asked, now, memory_order_relaxed);
     if (handover == 0) handover = ASSUMED_HANDOVER;

@@ -33,7 +33,7 @@ enum { MOST_GROUPS = 16 };
 void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job);
 
 /* Seconds: what a phase costs that two members share, and what it costs now to bring one more into a call. Measured: the
- * first when this is called first, the second whenever a worker is woken. */
+ * first in the first of these calls, the second whenever a worker is woken. */
 struct team_costs {
     double handover, wake;
 };
