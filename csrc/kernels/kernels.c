@@ -24,9 +24,13 @@
 
 #include "recurrent_layout.inc"
 
+#include "recurrent_packing.inc"
+
 #include "recurrent_forward.inc"
 
 #include "recurrent_backward.inc"
+
+#include "recurrent_gradients.inc"
 
 #include "lstm_variants.inc"
 
