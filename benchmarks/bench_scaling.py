@@ -1,8 +1,8 @@
 """Does the time of an LSTM grow as its work does, with the steps and with the rows of a batch?
 
-A row and step should take the same time, within a tenth, in all cases of 100 rows times steps on with as many rows: below
-them the call itself shows, and rows that stand together share a pass over the weights. Two threads should be 1.8 times as
-fast as one where that takes 5 ms.
+A row and step should take the same time, within a tenth, in all cases of 100 rows times steps on with as many rows:
+below them the call itself shows, and rows that stand together share a pass over the weights. Two threads should be 1.8
+times as fast as one where that takes 5 ms.
 """
 
 from __future__ import annotations
