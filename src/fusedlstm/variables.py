@@ -115,7 +115,7 @@ class Variable:
 
     @property
     def writable(self) -> NDArray[Any]:
-        """The array itself, for changes in place, before or after each of which `update` has to be called."""
+        """The array itself, for changes in place, after each of which `update` has to be called."""
         return self._data
 
     def update(self) -> NDArray[Any]:

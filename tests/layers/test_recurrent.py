@@ -369,3 +369,60 @@ def test_what_is_kept_of_calls_ends_with_the_instruction_set():
     finally:
         backend.set_isa(before)
     np.testing.assert_array_equal(layer(x), first)
+
+
+def test_what_is_assigned_after_a_call_is_looked_at(rng):
+    """Calls of a kind are prepared once: states and dtypes that do not fit must not reach the kernels."""
+    x = rng.normal(size=(4, 5, 3)).astype(np.float32)
+    layer = LSTM(8, stateful=True, batch_input_shape=(4, 5, 3))
+    layer(x), layer(x)
+    first = [state.copy() for state in layer.states]
+    again = LSTM(8, stateful=True, batch_input_shape=(4, 5, 3))
+    again.build((4, 5, 3))
+    again.set_weights(layer.get_weights())
+    again(x), again(x)
+    for change in (lambda s: s.astype(np.float64), lambda s: s.tolist(), np.asfortranarray):
+        again.states = [change(state) for state in first]
+        expected = layer(x)
+        np.testing.assert_array_equal(again(x), expected)
+        first = [state.copy() for state in layer.states]
+    again.states = [np.zeros((1, 8), np.float32)] * 2
+    with pytest.raises(ValueError, match=r"expected initial_state h \(4, 8\), got \(1, 8\)"):
+        again(x)
+
+
+def test_a_layer_whose_dtype_is_assigned_after_a_call_is_refused(rng):
+    for first, then in (("float32", "float64"), ("float64", "float32")):
+        layer = GRU(8, dtype=first)
+        layer(rng.normal(size=(4, 5, 3)))
+        layer.dtype = np.dtype(then)
+        with pytest.raises(ValueError, match=f"of {first}, got .*{then}"):
+            layer(rng.normal(size=(4, 5, 3)))
+
+
+def test_kernel_options_of_a_subclass_may_change(rng):
+    class Clipped(LSTM):
+        limit = 0.0
+
+        def kernel_options(self, training):
+            return {**super().kernel_options(training), "cell_clip": self.limit}
+
+    x = rng.normal(size=(4, 5, 3)).astype(np.float32)
+    layer = Clipped(8)
+    before = layer(x)
+    layer.limit = 0.01
+    assert np.abs(layer(x)).max() < np.abs(before).max()
+    assert np.abs(layer(x)).max() <= 0.01
+
+
+def test_a_stream_does_not_see_later_changes_of_peepholes(rng):
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    layer = LSTM(8, peephole=True)
+    layer.build((None, None, 3))
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    expected = layer.stream(2)
+    steps = [np.array(expected(x)) for _ in range(3)]
+    stream = layer.stream(2)
+    np.testing.assert_array_equal(stream(x), steps[0])
+    layer.set_weights([w + 1 for w in layer.get_weights()])
+    np.testing.assert_array_equal(stream(x), steps[1])

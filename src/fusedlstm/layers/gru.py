@@ -95,9 +95,6 @@ class GRU(Recurrent):
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
-    def kernel_settings(self) -> tuple[Any, ...]:
-        return (self.recurrent_activation,)
-
     def pack_options(self) -> dict[str, Any]:
         return {"reset_after": self.reset_after}
 

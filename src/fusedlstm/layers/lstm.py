@@ -197,12 +197,6 @@ class LSTM(Recurrent):
         if self.bias is not None and self.unit_forget_bias:
             self.bias.update()[self.units : 2 * self.units] = 1
 
-    def kernel_settings(self) -> tuple[Any, ...]:
-        return (
-            self.recurrent_activation, self.coupled_gates, self.removed, self.cell_clip, self.layer_norm,
-            self.layer_norm_epsilon, self.zoneout_h, self.zoneout_c,
-        )  # fmt: skip
-
     def kernel_options(self, training: bool) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if self.coupled_gates or self.removed:

@@ -255,18 +255,14 @@ class Recurrent(Layer):
         return {}
 
     def _settings(self) -> tuple[Any, ...]:
-        """What the way a call is made depends on, besides what comes with it, and `kernel_settings`."""
+        """What the way a call is made depends on, besides what comes with it, and `kernel_options`."""
         return (
-            self.activation, self.return_sequences, self.return_state, self.stateful, self.keep_after,
-            self.zero_output_for_mask, self.dropout, self.recurrent_dropout,
+            self.activation, getattr(self, "recurrent_activation", None), self.return_sequences, self.return_state,
+            self.stateful, self.keep_after, self.zero_output_for_mask, self.dropout, self.recurrent_dropout,
         )  # fmt: skip
 
-    def kernel_settings(self) -> tuple[Any, ...]:
-        """What a subclass's activations and `kernel_options` depend on."""
-        return ()
-
     def kernel_options(self, training: bool) -> dict[str, Any]:
-        """Keyword arguments of the forward kernel that are this layer's own."""
+        """Keyword arguments of the forward kernel that are this layer's own; calls are found again by their values."""
         return {}
 
     def _packed(self, backend: ModuleType, training: bool) -> Any:
@@ -361,6 +357,7 @@ class Recurrent(Layer):
         if initial_state is not None:
             given = [state.copy() for state in self._check_state(initial_state, batch_size)]
         backend, options = self._backend_and_options(False, False)
+        options |= {name: variable.numpy() for name, variable in self._passed.items()}
         states = dict(zip((INITIAL[name] for name in self.state_sizes), given, strict=True))
         x = np.zeros((batch_size, 1, self.inputs), self.dtype)
         name = f"{self.kernels}_forward"
@@ -458,7 +455,9 @@ class Recurrent(Layer):
             mask = self.check_mask(mask, x.shape[:2])
         if self.batch is not None and len(x) != self.batch:
             raise ValueError(f"{self.label}: expected {self.batch} rows, as it is stateful, got {len(x)}")
-        states: Any = self.states if initial_state is None else self._check_state(initial_state, len(x))
+        states: Any = self.states if initial_state is None else initial_state
+        if states is not None:  # a prepared call does not look at shapes and dtypes again
+            states = self._check_state(states, len(x))
         if self.go_backwards:
             x = x[:, ::-1]
             mask = mask if mask is None else mask[:, ::-1]
@@ -472,7 +471,10 @@ class Recurrent(Layer):
         kinds = self._kinds
         if kinds is None:
             kinds = self._kinds = {}
-        key = (backend, backend.generation, x.shape, training, keep, *arrays, self._settings(), self.kernel_settings())
+        key = (
+            backend, backend.generation, x.shape, x.dtype, training, keep, *arrays, self._settings(),
+            *self.kernel_options(training).items(),
+        )  # fmt: skip
         kind = kinds.get(key)
         options: dict[str, Any] = {}
         if kind is None:

@@ -265,6 +265,7 @@ class Optimizer(Settings):
     def _clip_and_update(self, gradients: list[Any], rate: float, scale: float) -> None:
         """Clip, decay and update: `scale` times each gradient of the variables of `build`."""
         limit = math.inf
+        gradients = list(gradients)
         rows: dict[int, Array] = {}
         for k, gradient in enumerate(gradients):
             if type(gradient) is RowGradient:

@@ -49,10 +49,12 @@ class KernelOptimizer(Optimizer):
         if self._prepared is None or self._prepared[0] is not backend:
             arrays = [(v.writable, self.arrange(slots)) for v, slots in zip(trained, self._slots, strict=True)]
             self._prepared = backend, backend.prepare_updates(self.kernel, arrays)
-        self._prepared[1](gradients, scales, clip, decays, rows, self.kernel_options(learning_rate))
-        for variable, gradient in zip(trained, gradients, strict=True):
-            if gradient is not None:
-                variable.update()
+        try:
+            self._prepared[1](gradients, scales, clip, decays, rows, self.kernel_options(learning_rate))
+        finally:  # a backend that was refused in the middle has changed some
+            for variable, gradient in zip(trained, gradients, strict=True):
+                if gradient is not None:
+                    variable.update()
 
     def _elsewhere(self, move: Callable[[Any], Any]) -> dict[str, Any]:
         return super()._elsewhere(move) | {"_prepared": None}
