@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from backend_case import load_backend
 
-from fusedlstm import backends
+from fusedlstm import backends, utils
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261121)
+
+
+@pytest.fixture(autouse=True)
+def repeatable() -> None:
+    """Weights, masks and orders that a test does not seed are the same in every run, in any order of the tests."""
+    utils.set_random_seed(20261121)
 
 
 ISAS = backends.load("c").available_isas()
