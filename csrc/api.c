@@ -30,12 +30,18 @@ static int most_threads(int requested) {
 /* Below this no machine is worth being asked about, and no worker is started. */
 static const double SMALL_WORK = 300000; /* flops */
 
+/* The machine, for a call's choice of threads; NULL: there is nothing to choose. To be asked once for a call. */
+static const struct machine *machine_for(struct machine *machine, double flops, int dtype, int most) {
+    if (most == 1 || flops < SMALL_WORK) return NULL;
+    *machine = this_machine(kernels_in_use(dtype), dtype, most);
+    return machine;
+}
+
 int threads_for(int requested, double flops, int dtype) {
+    struct machine machine;
     int most = most_threads(requested);
-    if (most == 1 || flops < SMALL_WORK) return 1;
     struct float_state state = float_state_enter();
-    struct machine machine = this_machine(kernels_in_use(dtype), dtype);
-    int threads = threads_worth(&machine, flops, most);
+    int threads = machine_for(&machine, flops, dtype, most) ? threads_worth(&machine, flops, most) : 1;
     float_state_leave(state);
     return threads;
 }
@@ -183,11 +189,11 @@ static int passes_of(const struct fusedlstm_rnn *layer) {
 }
 
 /* What to do with so many threads at most. */
-static void plan(struct rnn_job *job, int most) {
+static void plan(struct rnn_job *job, const struct machine *machine, int most) {
     const struct fusedlstm_rnn *layer = job->layer;
     struct split split = {.threads = 1};
     int times = job->backward ? 2 : 1;
-    if (most > 1 && times * work_of(layer) >= SMALL_WORK) {
+    if (machine && most > 1 && times * work_of(layer) >= SMALL_WORK) {
         const struct kernels *kernels = kernels_in_use(layer->dtype);
         int64_t lanes = kernels->vec_bytes / (int64_t)size_of(layer->dtype);
         int64_t of_block = layer->cell == FUSEDLSTM_SIMPLE_RNN ? 4 * lanes : lanes;
@@ -201,13 +207,17 @@ static void plan(struct rnn_job *job, int most) {
                             .tile_rows = kernels->tile_rows,
                             /* Rows with dropout are multiplied by their masks by the member that owns them. */
                             .rows_only = layer->input_dropout || layer->recurrent_dropout};
-        struct float_state state = float_state_enter();
-        struct machine machine = this_machine(kernels, layer->dtype);
-        split = best_split(&machine, &load, most);
-        float_state_leave(state);
+        split = best_split(machine, &load, most);
     }
     job->threads = split.threads;
     job->split_units = split.units;
+}
+static void plan_alone(struct rnn_job *job) {
+    struct machine machine;
+    int most = most_threads(job->layer->threads);
+    struct float_state state = float_state_enter();
+    plan(job, machine_for(&machine, (job->backward ? 2 : 1) * work_of(job->layer), job->layer->dtype, most), most);
+    float_state_leave(state);
 }
 
 /* What both calls get. */
@@ -290,7 +300,7 @@ int fusedlstm_rnn_forward(const struct fusedlstm_rnn *layer, const struct fusedl
                           const char **error) {
     REQUIRE_OK(check_forward(layer, args, error));
     struct rnn_job job = {.layer = layer, .forward = args};
-    plan(&job, most_threads(layer->threads));
+    plan_alone(&job);
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_forward, &job);
     return FUSEDLSTM_OK;
 }
@@ -299,7 +309,7 @@ int fusedlstm_rnn_backward(const struct fusedlstm_rnn *layer, const struct fused
                            const char **error) {
     REQUIRE_OK(check_backward(layer, args, error));
     struct rnn_job job = {.layer = layer, .backward = args};
-    plan(&job, most_threads(layer->threads));
+    plan_alone(&job);
     team_run(job.threads, kernels_in_use(layer->dtype)->rnn_backward, &job);
     return FUSEDLSTM_OK;
 }
@@ -328,11 +338,15 @@ static void run_together(struct jobs *jobs, double work) {
     int requested = jobs->job[0].layer->threads, most = 1;
     for (int k = 1; k < jobs->count; k++)
         if (jobs->job[k].layer->threads > requested) requested = jobs->job[k].layer->threads;
-    int threads = threads_for(requested, work, jobs->job[0].layer->dtype);
+    struct machine here;
+    struct float_state state = float_state_enter();
+    const struct machine *machine = machine_for(&here, work, jobs->job[0].layer->dtype, most_threads(requested));
+    int threads = machine ? threads_worth(machine, work, most_threads(requested)) : 1;
     for (int k = 0; k < jobs->count; k++) {
-        plan(&jobs->job[k], threads > jobs->count ? (threads + jobs->count - 1) / jobs->count : 1);
+        plan(&jobs->job[k], machine, threads > jobs->count ? (threads + jobs->count - 1) / jobs->count : 1);
         if (jobs->job[k].threads > most) most = jobs->job[k].threads;
     }
+    float_state_leave(state);
     team_run(threads < most * jobs->count ? threads : most * jobs->count, run_jobs, jobs);
 }
 

@@ -1,7 +1,7 @@
 /* What this process may use of the machine, and how work is best shared out on it.
  *
  * Nothing here is tuned to one machine: how fast a member computes, what it costs to hand over and to wake, and how large
- * a second-level cache is are measured or asked for, once. Only the choice depends on them, never a result. */
+ * a second-level cache is are measured or asked for. Only the choice depends on them, never a result. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
@@ -181,8 +181,9 @@ static double measured_speed(const struct kernels *kernels, int dtype) {
     m.a_column_stride = m.b_column_stride = 1;
     m.b_row_stride = m.out_row_stride = COLUMNS;
     size_t numbers = ROWS * INNER + INNER * COLUMNS + ROWS * COLUMNS, workspace = kernels->matmul_workspace_size(&m);
-    char *block = calloc(1, numbers * sizeof(double) + workspace + 64), *here = block + 64 - (uintptr_t)block % 64;
+    char *block = calloc(1, numbers * sizeof(double) + workspace + 64);
     if (!block) return USUAL_SPEED;
+    char *here = block + 64 - (uintptr_t)block % 64;
     m.workspace = here;
     m.a = here + workspace;
     m.b = (const double *)m.a + ROWS * INNER;
@@ -198,10 +199,10 @@ static double measured_speed(const struct kernels *kernels, int dtype) {
     return best > 0 ? 2.0 * ROWS * INNER * COLUMNS / best : USUAL_SPEED;
 }
 
-struct machine this_machine(const struct kernels *kernels, int dtype) {
+struct machine this_machine(const struct kernels *kernels, int dtype, int members) {
     static _Atomic double cache, speeds[5][2]; /* by the width of their vectors, which tells the kernels apart */
     _Atomic double *speed = &speeds[kernels->vec_bytes / 16][dtype == FUSEDLSTM_FLOAT64];
-    struct team_costs costs = team_costs();
+    struct team_costs costs = team_costs(members);
     double bytes = atomic_load(&cache), flops = atomic_load(speed);
     if (bytes == 0) atomic_store(&cache, bytes = second_level_cache());
     if (flops == 0) atomic_store(speed, flops = measured_speed(kernels, dtype));

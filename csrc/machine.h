@@ -17,11 +17,12 @@ double cgroup_cpus(const char *membership, const char *root, double cpus);
 struct machine {
     double flops;    /* operations a second of one member */
     double handover; /* seconds a phase costs that two members share */
-    double wake;     /* seconds it costs to bring one more member into a call */
+    double wake;     /* seconds it costs to bring one more member into a call, on average */
     double cache;    /* bytes of a core's second-level cache */
 };
-/* This one, with these kernels; measured when it is asked for first, in less than a millisecond. */
-struct machine this_machine(const struct kernels *kernels, int dtype);
+/* This one, with these kernels, for a call of `members` at most: see team_costs. Speed and caches are measured when they are
+ * asked for first, in less than a millisecond. */
+struct machine this_machine(const struct kernels *kernels, int dtype, int members);
 
 /* A recurrent layer's work. */
 struct load {

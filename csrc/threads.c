@@ -141,7 +141,7 @@ static void pause_briefly(void) {
 
 enum {
     SPINS_BEFORE_YIELD = 1000, /* 15 to 50 us */
-    SPINS_BEFORE_NAP = 1200,
+    SPINS_BEFORE_NAP = 20000,  /* milliseconds: a share that others have may be that much longer */
     SPINS_BEFORE_SLEEP =
         1500, /* of which a third yields, another 200 us: longer than the gap between two layers' calls */
     SPINS_BEFORE_TAKING = 16 /* about what it takes to see that another member is there */
@@ -157,7 +157,8 @@ struct seat {
 };
 static const uint64_t CLOSED = UINT64_MAX; /* in `taken`: this seat has no part in the call under way */
 
-/* Phases are numbered through all calls, so no number comes twice.
+/* Phases are numbered through all calls, so no number comes twice; those of a group from 0 on, in seats that nobody looks at
+ * beyond his share of `divide`.
  *
  * A share is taken by setting its seat's `taken` from the phase before to the phase: by its own member, once the phase
  * before is over, or by another that has found the phase begun and has no share of its own left. Who has taken a share
@@ -193,8 +194,7 @@ static struct team {
     struct seat seats[MAX_THREADS], group_seats[MAX_THREADS];
 } team = {.crew = {.seats = team.seats}, .busy = ATOMIC_FLAG_INIT};
 
-/* One round of waiting for other members. One that is not here after thousands of rounds has no core to run on: it gets
- * this one. */
+/* One round of waiting for other members. One that does not come for long may have no core to run on: it gets this one. */
 static void wait_a_little(int spins) {
     if (spins < SPINS_BEFORE_YIELD)
         pause_briefly();
@@ -309,11 +309,14 @@ static THREAD_RESULT work_on(void *worker) {
     const int me = (int)(w - team.worker);
     float_state_enter();
     leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
-    for (int spins = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
+    for (int spins = 0, called = 0; !atomic_load_explicit(&team.stop, memory_order_relaxed);) {
         uint64_t opened = atomic_load(&team.crew.opened);
         if (spins == SPINS_BEFORE_YIELD) leave_core(atomic_load_explicit(&team.core, memory_order_relaxed));
         if (atomic_load_explicit(&team.seats[me].taken, memory_order_relaxed) != CLOSED) {
             attend(&team.crew, me, &spins);
+            called = 1;
+        } else if (called) {
+            called = spins = 0;
         } else if (spins < SPINS_BEFORE_SLEEP) {
             (spins++ < SPINS_BEFORE_YIELD ? pause_briefly : yield)();
         } else {
@@ -443,8 +446,8 @@ void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *j
 /* ---------------------------------------------------------------------------------------------------- what it costs */
 
 enum { TRIAL_PHASES = 16, TRIALS = 8, LAST_TRIAL = 1024 };
-static const double ASSUMED_HANDOVER = 1e-7, ASSUMED_WAKE = 2e-5, SHORTEST_HANDOVER = 2e-8, LONGEST_TRIAL = 4e-4,
-                    CLOSE = 2e-4;
+static const double ASSUMED_HANDOVER = 1e-7, ASSUMED_WAKE = 2e-5, SHORTEST_HANDOVER = 2e-8, FIRST_TRIAL = 4e-4,
+                    LATER_TRIAL = 1e-4, CLOSE = 2e-4;
 
 struct trial {
     const void *thread[2][2]; /* of even and odd phases, of the two shares: who did them, an address that only it has */
@@ -461,12 +464,11 @@ static void try_phase(void *trial, int64_t phase, const struct member *member) {
 }
 
 /* Phases of the crew against the same ones alone: the best of a few in which both took part from the first to the last. */
-static void try_phases(void *unused, struct crew *crew) {
+static void try_phases(void *longest, struct crew *crew) {
     struct crew alone = {.count = 1};
     double begin = seconds(), by_one = 1, by_two = 1;
-    (void)unused;
     if (atomic_load_explicit(&crew->count, memory_order_relaxed) != 2) return;
-    for (int together = 0; together < TRIALS && seconds() - begin < LONGEST_TRIAL;) {
+    for (int together = 0; together < TRIALS && seconds() - begin < *(const double *)longest;) {
         struct trial trial = {.shared = 0};
         double start = seconds();
         team_phases(&alone, TRIAL_PHASES, try_phase, &trial);
@@ -485,19 +487,25 @@ static void try_phases(void *unused, struct crew *crew) {
     if (least == 0 || handover < least) atomic_store(&team.handover, handover);
 }
 
-struct team_costs team_costs(void) {
+struct team_costs team_costs(int members) {
     static atomic_int tried;
     static _Atomic double asked;
     /* Other programs disturb a trial, or keep the worker from coming: it is repeated at the second, fourth ... call. */
     int tries = atomic_load_explicit(&tried, memory_order_relaxed);
-    if (tries < LAST_TRIAL && (tries = atomic_fetch_add(&tried, 1) + 1, (tries & (tries - 1)) == 0))
-        team_run(2, try_phases, NULL);
+    if (tries < LAST_TRIAL && (tries = atomic_fetch_add(&tried, 1) + 1, (tries & (tries - 1)) == 0)) {
+        double longest = tries == 1 ? FIRST_TRIAL : LATER_TRIAL;
+        team_run(2, try_phases, &longest);
+    }
     double handover = atomic_load(&team.handover), wake = atomic_load(&team.wake);
     double now = seconds(), before = atomic_exchange_explicit(&asked, now, memory_order_relaxed);
     if (handover == 0) handover = ASSUMED_HANDOVER;
     if (wake == 0) wake = ASSUMED_WAKE;
     /* Who is awake need not be woken; and where calls follow each other closely, this is the time to. */
-    if (!atomic_load_explicit(&team.worker[1].asleep, memory_order_relaxed) || now - before < CLOSE) wake = handover;
+    int asleep = 0;
+    for (int k = 1; k < members && now - before >= CLOSE; k++)
+        asleep += atomic_load_explicit(&team.worker[k].asleep, memory_order_relaxed);
+    if (asleep > 0) handover = handover < wake ? handover : wake;
+    wake = members > 1 ? handover + (wake - handover) * asleep / (members - 1) : handover;
     return (struct team_costs){.handover = handover, .wake = wake};
 }
 

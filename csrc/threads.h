@@ -32,12 +32,13 @@ void team_phases(struct crew *crew, int64_t phases, work_function work, void *jo
 enum { MOST_GROUPS = 16 };
 void team_divide(struct crew *crew, int jobs, lead_function lead, void *const *job);
 
-/* Seconds: what a phase costs that two members share, and what it costs now to bring one more into a call. Measured: the
- * first in the first of these calls, the second whenever a worker is woken. */
+/* Seconds: what a phase costs that two members share, and what it costs now to bring one more of `members` into a call, on
+ * average. Measured: the first in some of these calls, which then take up to half a millisecond, the second whenever a worker
+ * is woken. To be asked once for a call: it takes note of how closely calls follow each other. */
 struct team_costs {
     double handover, wake;
 };
-struct team_costs team_costs(void);
+struct team_costs team_costs(int members);
 
 /* Floating-point state: rounding to nearest, no traps, denormals flushed to zero, whatever the caller has; and back. The
  * workers do the same, so results do not depend on who computes them. */

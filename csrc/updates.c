@@ -102,7 +102,8 @@ int fusedlstm_update_together(int count, const struct fusedlstm_update *const *u
         int status = check_update(updates[k], error);
         if (status != FUSEDLSTM_OK && which) *which = k;
         REQUIRE_OK(status);
-        elements += (double)updates[k]->n;
+        const struct fusedlstm_update *u = updates[k];
+        elements += (double)(u->by_row && update_rests(u) ? u->row_count * u->width : u->n);
     }
     if (count == 0) return FUSEDLSTM_OK;
     struct updates all = {.count = count, .update = updates};

@@ -63,4 +63,10 @@ struct kernels {
 /* Every call works on the table of the instruction set in use (dispatch.c). */
 const struct kernels *kernels_in_use(int dtype);
 
+/* Whether an element whose gradient is zero stays as it is. Zero times a scale of NaN is not zero. */
+static inline int update_rests(const struct fusedlstm_update *u) {
+    int without_memory = u->rule == FUSEDLSTM_ADAGRAD || (u->rule == FUSEDLSTM_SGD && u->momentum == 0);
+    return without_memory && u->decay == 0 && u->gradient_scale * 0 == 0;
+}
+
 #endif

@@ -74,8 +74,8 @@ static void check_choices(void) {
 
 static void check_this_machine(void) {
     for (int dtype = FUSEDLSTM_FLOAT32; dtype <= FUSEDLSTM_FLOAT64; dtype++) {
-        struct machine m = this_machine(kernels_in_use(dtype), dtype),
-                       again = this_machine(kernels_in_use(dtype), dtype);
+        struct machine m = this_machine(kernels_in_use(dtype), dtype, 2),
+                       again = this_machine(kernels_in_use(dtype), dtype, 2);
         CHECK(m.flops > 1e6 && m.flops < 1e13, "%g operations a second", m.flops);
         CHECK(m.handover >= 2e-8 && m.handover < 1e-2, "%g s for a hand-over", m.handover);
         CHECK(m.wake >= m.handover || m.wake > 1e-7, "%g s to wake", m.wake);
