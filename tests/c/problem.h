@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "fusedlstm.h"
+#include "kernels/kernels.h"
 
 enum layout { BATCH_MAJOR, TIME_MAJOR, REVERSED, WITH_GAPS, LAYOUTS };
 enum { NO_MASK, RANDOM_MASK, MASK_WITH_EMPTY_ROW, MASKS };
@@ -301,6 +302,18 @@ static inline int problem_run(struct problem *p) {
     if (status == FUSEDLSTM_OK && p->shape.flags & FUSEDLSTM_TRAINING)
         status = fusedlstm_rnn_backward(&p->layer, &p->backward, NULL);
     return status;
+}
+
+/* The same on exactly this many threads, shared out by rows or by units: past what api.c would choose. */
+static inline void problem_run_split(struct problem *p, int threads, int split_units) {
+    const struct kernels *kernels = kernels_in_use(p->shape.dtype);
+    struct rnn_job forward = {
+        .layer = &p->layer, .forward = &p->forward, .threads = threads, .split_units = split_units};
+    struct rnn_job backward = forward;
+    backward.forward = NULL;
+    backward.backward = &p->backward;
+    team_run(threads, kernels->rnn_forward, &forward);
+    if (p->shape.flags & FUSEDLSTM_TRAINING) team_run(threads, kernels->rnn_backward, &backward);
 }
 
 /* The name of the first output that differs in any bit; NULL: none. */

@@ -36,18 +36,6 @@ static struct shape lstm_shape(int64_t batch, int64_t inputs, int64_t units, int
 
 /* ------------------------------------------------------------------------------------------------------ same results */
 
-/* Forward and backward on exactly this many threads, shared out by rows or by units: past what api.c would choose. */
-static void run_split(struct problem *p, int threads, int split_units) {
-    const struct kernels *kernels = kernels_in_use(p->shape.dtype);
-    struct rnn_job forward = {
-        .layer = &p->layer, .forward = &p->forward, .threads = threads, .split_units = split_units};
-    struct rnn_job backward = forward;
-    backward.forward = NULL;
-    backward.backward = &p->backward;
-    team_run(threads, kernels->rnn_forward, &forward);
-    team_run(threads, kernels->rnn_backward, &backward);
-}
-
 /* Three calls of different cells and sizes at once, on fewer, as many and more threads than calls. */
 static void check_together(int dtype) {
     static const int VARIANT[] = {0, 4, 8}, THREADS[] = {1, 2, 3, 5, 8};
@@ -100,7 +88,7 @@ static void check_recurrent(int dtype, int variant) {
                     shape.threads = THREADS[t];
                     problem_new(&many, &shape, 1);
                     if (split < 2)
-                        run_split(&many, THREADS[t], split);
+                        problem_run_split(&many, THREADS[t], split);
                     else
                         CHECK(problem_run(&many) == FUSEDLSTM_OK, "status");
                     const char *differs = problem_difference(&one, &many);
