@@ -12,17 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#include <windows.h>
-#else
-#include <sched.h>
-#include <time.h>
-#include <unistd.h>
-#endif
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
 
+#include "system.h"
 #include "threads.h"
 
 /* ---------------------------------------------------------------------------------------------- number of threads */
@@ -130,19 +124,6 @@ int threads_allowed(int requested) {
 }
 
 /* ------------------------------------------------------------------------------------------------ speed and caches */
-
-static double seconds(void) {
-#if defined(_WIN32)
-    LARGE_INTEGER ticks, frequency;
-    QueryPerformanceCounter(&ticks);
-    QueryPerformanceFrequency(&frequency);
-    return (double)ticks.QuadPart / (double)frequency.QuadPart;
-#else
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-#endif
-}
 
 static const double USUAL_CACHE = 1 << 20, USUAL_SPEED = 3e10;
 
