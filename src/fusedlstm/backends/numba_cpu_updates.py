@@ -14,7 +14,8 @@ import numpy as np
 from fusedlstm.backends.arguments import Array, check, compiled_for, require, require_in_place, require_real
 from fusedlstm.backends.numba_cpu_math import at_least, at_most
 from fusedlstm.backends.numba_jit import njit
-from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, one_by_one, options_of
+from fusedlstm.backends.reference_updates import variable_by_variable
+from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, options_of
 
 
 @njit(forceinline=True)
@@ -226,7 +227,7 @@ class _Update:
         return (still or self._function == "adagrad_update") and decay == 0 and math.isfinite(scale)
 
 
-prepare_updates = one_by_one(_Update)
+prepare_updates = variable_by_variable(_Update)
 (
     sgd_update,
     lion_update,

@@ -19,7 +19,8 @@ from fusedlstm.backends.device_array import to_device, to_host
 from fusedlstm.backends.numba_cuda_call import known, nothing, ready
 from fusedlstm.backends.numba_cuda_kernels import REALS, kernel_for
 from fusedlstm.backends.recurrent_arguments import like
-from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, one_by_one, options_of
+from fusedlstm.backends.reference_updates import variable_by_variable
+from fusedlstm.backends.updates import as_functions, buffers_of, check_numbers, check_rows, options_of
 
 sqrt = cuda_api.math.sqrt
 
@@ -222,7 +223,7 @@ class _Update:
                 array[...] = to_host(updated).reshape(array.shape)
 
 
-prepare_updates = one_by_one(_Update)
+prepare_updates = variable_by_variable(_Update)
 (
     sgd_update,
     lion_update,

@@ -15,7 +15,7 @@ rows : (R,) array of int64, optional
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,24 +62,62 @@ class Updates(Protocol):
         """
 
 
-def prepare_updates(function: str, variables: Sequence[tuple[Array, Sequence[Array | None]]]) -> Updates:
-    """The update of this name for many steps on variables, whose weights and buffers stay where they are."""
-    update = globals()[function]
+class Update(Protocol):
+    """An update of one variable, with the weights and buffers at hand."""
 
-    def updates(
-        gradients: Sequence[Array | None],
-        scales: list[float],
+    def __call__(
+        self,
+        g: Array,
+        gradient_scale: float,
         clip: float,
-        decays: list[float],
-        rows: Mapping[int, Array],
+        decay: float,
+        rows: Array | None,
         options: Mapping[str, float],
     ) -> None:
-        for k, ((w, buffers), g) in enumerate(zip(variables, gradients, strict=True)):
-            if g is not None:
-                common = {"gradient_scale": scales[k], "clip": clip, "decay": decays[k], "rows": rows.get(k)}
-                update(w, g, *buffers, **common, **options)
+        """Do it once; `options` are all of the update's other keyword arguments."""
 
-    return updates
+
+def variable_by_variable(prepare: Callable[[str, Array, Sequence[Array | None]], Update]) -> Any:
+    """`prepare_updates` of a backend that has a call for each variable."""
+
+    def prepare_updates(function: str, variables: Sequence[tuple[Array, Sequence[Array | None]]]) -> Updates:
+        """The update of this name for many steps on variables, whose weights and buffers stay where they are."""
+        each = [prepare(function, w, buffers) for w, buffers in variables]
+
+        def updates(
+            gradients: Sequence[Array | None],
+            scales: list[float],
+            clip: float,
+            decays: list[float],
+            rows: Mapping[int, Array],
+            options: Mapping[str, float],
+        ) -> None:
+            for k, (update, g) in enumerate(zip(each, gradients, strict=True)):
+                if g is not None:
+                    update(g, scales[k], clip, decays[k], rows.get(k), options)
+
+        return updates
+
+    return prepare_updates
+
+
+def _prepare(function: str, w: Array, buffers: Sequence[Array | None]) -> Update:
+    update = globals()[function]
+
+    def run(
+        g: Array,
+        gradient_scale: float,
+        clip: float,
+        decay: float,
+        rows: Array | None,
+        options: Mapping[str, float],
+    ) -> None:
+        update(w, g, *buffers, gradient_scale=gradient_scale, clip=clip, decay=decay, rows=rows, **options)
+
+    return run
+
+
+prepare_updates = variable_by_variable(_prepare)
 
 
 def sgd_update(

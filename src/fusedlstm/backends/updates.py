@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -38,45 +38,6 @@ UPDATES = (
     "nadam_update",
     "adamax_update",
 )
-
-
-class Update(Protocol):
-    """An update of one variable, with the weights and buffers at hand."""
-
-    def __call__(
-        self,
-        g: Array,
-        gradient_scale: float,
-        clip: float,
-        decay: float,
-        rows: Array | None,
-        options: Mapping[str, float],
-    ) -> None:
-        """Do it once; `options` are all of the update's other keyword arguments."""
-
-
-def one_by_one(prepare: Callable[[str, Array, Sequence[Array | None]], Update]) -> Any:
-    """`prepare_updates` of a backend that has a call for each variable."""
-
-    @functools.wraps(reference_updates.prepare_updates)
-    def prepare_updates(function: str, variables: Sequence[tuple[Array, Sequence[Array | None]]]) -> Any:
-        each = [prepare(function, w, buffers) for w, buffers in variables]
-
-        def updates(
-            gradients: Sequence[Array | None],
-            scales: list[float],
-            clip: float,
-            decays: list[float],
-            rows: Mapping[int, Array],
-            options: Mapping[str, float],
-        ) -> None:
-            for k, (update, g) in enumerate(zip(each, gradients, strict=True)):
-                if g is not None:
-                    update(g, scales[k], clip, decays[k], rows.get(k), options)
-
-        return updates
-
-    return prepare_updates
 
 
 def as_functions(prepare: Callable[..., reference_updates.Updates]) -> list[Any]:
